@@ -1,0 +1,151 @@
+# Bring ShapePipe results home from VOSpace. Make decides, Python acts.
+#
+#   tile_numbers.txt, container ── avail ────> STAMPS/<PSF>/available/TILE, or incomplete/TILE
+#   available newer than downloaded? ────────> STAMPS/<PSF>/stale-download
+#     stale-download ─────────── download ───> ARCHIVES/<product>_TILE.tgz, STAMPS/<PSF>/downloaded/TILE
+#   downloaded newer than extracted? ────────> STAMPS/<PSF>/stale-untar
+#     stale-untar ────────────── untar ──────> DEST/output/…, STAMPS/<PSF>/extracted/TILE
+#   tile_numbers.txt, stamps ─── missing ────> STAMPS/<PSF>/missing/TILE, missing.txt
+#
+# The mtime of a stamp is the newest date among its archives at the source, so Make compares that clock with itself.
+
+ifneq (,$(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)))
+  $(error GNU Make $(MAKE_VERSION) is too old, 4.2 is needed; on macOS: 'brew install make', then type 'gmake')
+endif
+THIS := $(realpath $(lastword $(MAKEFILE_LIST)))
+HERE := $(dir $(THIS))
+ifneq (1,$(words $(THIS)))
+  $(error there is a space in '$(THIS)', which Make cannot handle; move the toolkit)
+endif
+
+# Built-in rules would look for 20 sources of each stamp: 3.8 s instead of 0.1 s at 12,621 tiles.
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables --warn-undefined-variables --no-print-directory
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+# A recipe that fails must not leave half of its target.
+.DELETE_ON_ERROR:
+
+# What `avail` was last given holds for the targets after it; the command line and the environment outdo it.
+STAMPS ?= stamps##       where the stamps are
+-include $(STAMPS)/settings.mk
+
+# Settings: make TARGET NAME=value. Make would keep a space before ## in the value.
+PSF ?= mccd##            PSF model: psfex or mccd
+INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or local directory
+TILES ?= tile_numbers.txt## list files of tiles, a directory of them, or all
+PRODUCTS ?=##            some of the PSF model's products, or file names with {tile}; empty: all products
+PARTIAL ?= no##          yes: fetch what there is of incomplete tiles, too
+ARCHIVES ?= archives##   where the archives are kept
+DEST ?= .##              where output/ is unpacked
+JOBS ?= 8##              transfers at once; make -jN sets it, too
+CHECK ?= quick##         how FITS files are checked: quick, full or none
+TIMEOUT ?= 60##          seconds without a byte before a request is made again
+RETRIES ?= 5##           how often
+CERTFILE ?=##            proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
+INSECURE ?= no##         yes: do not verify the server's certificate
+FORMAT ?= text##         json: the result for programs
+V ?= 0##                 1: a line for each tile
+PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
+
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK TIMEOUT RETRIES CERTFILE INSECURE \
+            FORMAT V
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
+  $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)
+endif
+
+# Sets: tiles by state.
+S          := $(STAMPS)/$(if $(findstring {tile},$(PRODUCTS)),files,$(PSF))
+AVAILABLE  := $(patsubst $(S)/available/%,%,$(wildcard $(S)/available/*))
+INCOMPLETE := $(if $(filter yes,$(PARTIAL)),$(patsubst $(S)/incomplete/%,%,$(wildcard $(S)/incomplete/*)))
+DOWNLOADED := $(patsubst $(S)/downloaded/%,%,$(wildcard $(S)/downloaded/*))
+
+STEPS := avail download untar missing
+.PHONY: $(STEPS) sync help env demo test lint lock FORCE
+
+# ---- Targets
+ifneq (,$(word 2,$(filter $(STEPS) sync,$(MAKECMDGOALS))))
+# Several steps in one call: each in a Make of its own and in order, since the sets are those of when Make starts.
+.NOTPARALLEL:
+$(STEPS) sync: FORCE
+	@$(MAKE) -f $(THIS) $@
+else
+
+help: ## these lines
+	@$(foreach name,$(SETTINGS) PYTHON,$(name)=$(call quote,$($(name)))) awk -F '##' "$$HELP" $(THIS)
+
+avail: env ## list the container and stamp each tile of TILES: what is complete over there?
+	@$(RETRIEVE) avail $(WORDS)
+
+ifeq (,$(wildcard $(S)/listing))
+download: avail
+	@$(MAKE) -f $(THIS) download
+else
+download: $(AVAILABLE:%=$(S)/downloaded/%) $(INCOMPLETE:%=$(S)/downloaded/%) | $(S)/stale-download env ## fetch what is newer there or damaged here
+	@$(RETRIEVE) download $(WORDS)
+endif
+
+untar: $(DOWNLOADED:%=$(S)/extracted/%) | $(S)/stale-untar env ## unpack and check what is new
+	@$(RETRIEVE) untar $(WORDS)
+
+missing: env ## write missing.txt and say why each tile of it is missing
+	@$(RETRIEVE) missing $(WORDS)
+
+sync: ## avail, download, untar, missing; a tile that fails does not stop the others
+	@$(MAKE) -f $(THIS) avail; status=0; \
+	  for step in download untar missing; do $(MAKE) -f $(THIS) $$step || status=1; done; exit $$status
+
+endif
+
+demo: env ## the whole flow on an embedded VOSpace, in demo/; needs no account
+	@$(TOOL) vospace_demo.demo
+
+# ---- Collecting: which tiles are behind? No process starts for a tile; a list is emptied before its first tile.
+$(AVAILABLE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/available/% | $(S)/stale-download
+	$(file >>$(S)/stale-download,$*)
+$(INCOMPLETE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/incomplete/% | $(S)/stale-download
+	$(file >>$(S)/stale-download,$*)
+$(DOWNLOADED:%=$(S)/extracted/%): $(S)/extracted/%: $(S)/downloaded/% | $(S)/stale-untar
+	$(file >>$(S)/stale-untar,$*)
+$(S)/stale-download $(S)/stale-untar: FORCE
+	@mkdir -p $(@D) && : >$@ || { printf "cannot write '%s'; give STAMPS a directory of yours\n" $@ >&2; exit 2; }
+
+# ---- Mechanics
+quote    = '$(subst ','\'',$1)'
+# With -jN, N transfers at once, unless JOBS is given.
+PARALLEL = $(if $(filter command,$(firstword $(origin JOBS))),,$(patsubst -j%,JOBS=%,$(filter -j%,$(MAKEFLAGS))))
+WORDS    = $(foreach name,$(SETTINGS),$(call quote,$(name)=$($(name)))) $(filter-out JOBS=,$(PARALLEL))
+VENV    := $(HERE).venv
+PY      := $(or $(PYTHON),$(VENV)/bin/python)
+RETRIEVE = PYTHON=$(call quote,$(PY)) $(HERE)bin/retrieve
+TOOL     = PYTHONPATH=$(HERE)lib $(call quote,$(PY)) -P -m
+
+# The toolkit's own Python packages, in exactly the versions of the lock files; made again when these change.
+env: $(if $(PYTHON),,$(VENV)/run)
+$(VENV)/run: $(HERE)requirements.txt
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+$(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+
+test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
+	@cd $(HERE) && $(call quote,$(PY)) -P -m pytest
+
+lint: $(if $(PYTHON),,$(VENV)/dev) ## its style
+	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
+	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh .ci/run
+
+lock: ## write the lock files anew from pyproject.toml (needs uv)
+	@cd $(HERE) && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	  --python-version 3.11 --custom-compile-command 'make lock' pyproject.toml -o requirements.txt
+	@cd $(HERE) && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	  --python-version 3.11 --custom-compile-command 'make lock' -c requirements.txt --group dev -o requirements-dev.txt
+
+define HELP
+/^[a-z]+:.*##/  { target = $$1; sub(/:.*/, "", target); targets = targets sprintf("  %-10s%s\n", target, $$2) }
+/^[A-Z_]+ \?=/  { name = $$1; sub(/ .*/, "", name); sub(/^ +/, "", $$2)
+                  settings = settings sprintf("  %-10s  %s [%s]\n", name, $$2, ENVIRON[name]) }
+END             { printf "make TARGET NAME=value ...\n\ntargets:\n%s\nsettings, and their present values:\n%s", targets, settings }
+endef
+export HELP

@@ -1,0 +1,1 @@
+"""Bring the results of ShapePipe tiles home from a VOSpace container."""

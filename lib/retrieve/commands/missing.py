@@ -1,0 +1,71 @@
+"""`missing`: write down which tiles are not here, and say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retrieve.errors import RetrieveError
+from retrieve.plan import NOT_LISTED, REASONS, Lack, held_archives, lacks, listed_tiles, plan_tile
+from retrieve.result import show, some
+from retrieve.settings import Settings
+from retrieve.stamps import AVAILABLE, MISSING, Stamps, write_whole
+
+#: The file that is written: tile numbers, a list that TILES takes.
+FILE = Path("missing.txt")
+#: Tiles that are named on stdout without V=1.
+SHOWN = 20
+
+
+def main(settings: Settings) -> int:
+    """Compare the stamps with the archives; exit status 0 whatever is missing. No network is needed."""
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    if not stamps.listing.exists():
+        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    with stamps.lock():
+        missing = _find(settings, stamps)
+        _stamp(missing, stamps)
+        write_whole(FILE, "".join(f"{tile}\n" for tile in missing))
+    counts = {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
+    shown = list(missing) if settings.v else list(missing)[:SHOWN]
+    text = [f"{FILE}: {some(len(missing), 'tile')} missing"]
+    text += [f"  {reason:<20} {count:>6}" for reason, count in counts.items() if count]
+    text += [f"{tile}: {'; '.join(map(_phrase, missing[tile]))}" for tile in shown]
+    if len(shown) < len(missing):
+        text.append(f"… and {some(len(missing) - len(shown), 'more tile')}; V=1 shows all")
+    show(
+        settings,
+        text=text,
+        data={
+            "file": str(FILE),
+            "counts": counts,
+            "tiles": {tile: {one.reason: one.names for one in lacks} for tile, lacks in missing.items()},
+        },
+    )
+    return 0
+
+
+def _find(settings: Settings, stamps: Stamps) -> dict[str, list[Lack]]:
+    held = held_archives(settings)
+    found = {}
+    for tile in listed_tiles(settings, stamps):
+        source = stamps.source(tile)
+        found[tile] = (
+            lacks(plan_tile(tile, *source, stamps.downloaded(tile), held), held) if source else [Lack(NOT_LISTED, ())]
+        )
+    return {tile: lacking for tile, lacking in found.items() if lacking}
+
+
+def _stamp(missing: dict[str, list[Lack]], stamps: Stamps) -> None:
+    """Write the stamps of what is missing where they are not so already; remove those of what is here."""
+    for tile in stamps.tiles(MISSING).keys() - missing.keys():
+        stamps.remove(MISSING, tile)
+    for tile, lacking in missing.items():
+        text = "".join(f"{name}\t{one.reason}\n" for one in lacking for name in one.names)
+        found = stamps.read(MISSING, tile)
+        if found is None or found[0] != text:
+            stamps.write(MISSING, tile, text, stamps.mtime_ns(AVAILABLE, tile) or 0)
+
+
+def _phrase(lack: Lack) -> str:
+    shown = ", ".join(lack.names) if len(lack.names) < 3 else some(len(lack.names), "archive")
+    return f"{lack.reason}: {shown}" if lack.names else f"{lack.reason}; run 'make avail'"

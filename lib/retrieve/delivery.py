@@ -1,0 +1,157 @@
+"""Delivery: the archives that a plan asks for are proved right or fetched, and whole tiles are stamped."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from retrieve.archives import Archive, Decision, Verified, expected_md5, hold
+from retrieve.container import open_container
+from retrieve.plan import TilePlan
+from retrieve.progress import Progress
+from retrieve.settings import Settings
+from retrieve.soundness import unsound
+from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.transfer import Fetcher, Result, in_parallel, md5_of
+
+
+@dataclass
+class Tally:
+    """What came of a delivery.
+
+    Attributes
+    ----------
+    fetched, bytes
+        Number of archives that were fetched, and their bytes.
+    proved
+        Number of archives that were here already without a record, or with another mtime, and proved right.
+    done
+        Number of tiles that are here and stamped.
+    failed
+        By tile: the problem of each of its archives that failed.
+    fatal
+        The delivery was given up: the next archive would have met the same problem.
+    """
+
+    fetched: int = 0
+    bytes: int = 0
+    proved: int = 0
+    done: int = 0
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    fatal: bool = False
+
+
+class Delivery:
+    """Carries out plans, tile after tile, with several archives at once.
+
+    Parameters
+    ----------
+    plans
+        The tiles to bring home.
+    """
+
+    def __init__(self, plans: list[TilePlan], settings: Settings, stamps: Stamps) -> None:
+        self.tally = Tally()
+        self._plans = {plan.tile: plan for plan in plans}
+        self._settings = settings
+        self._stamps = stamps
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
+        self._fetchers: dict[str, Fetcher] = {}
+        self._fetched: set[str] = set()
+        self._verified: dict[str, dict[str, Verified]] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of tiles to bring home."""
+        return len(self._plans)
+
+    def run(self) -> None:
+        """Bring the tiles home; what fails is in the tally, and said at once.
+
+        A stop from outside (Ctrl-C, SIGTERM) ends the transfers; part files stay, to go on from.
+        """
+        for plan in self._plans.values():
+            self._verified[plan.tile] = {
+                name: plan.record.verified[name] for name, one in plan.decisions.items() if one is Decision.KEEP
+            }
+            self._stamp_if_whole(plan)
+        work = [item for plan in self._plans.values() for item in plan.todo()]
+        if not work:
+            return
+        total = sum(one.bytes for tile, one in work if self._plans[tile].decisions[one.name] is Decision.FETCH)
+        with Progress("download", unit="B", total=total) as self._progress:
+            try:
+                for result in in_parallel(work, self._act, self._settings.jobs, self._stop):
+                    self._count(result)
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def _act(self, tile: str, archive: Archive) -> Verified:
+        """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
+        plan = self._plans[tile]
+        verified = self._prove(plan, archive)
+        if verified is None:
+            verified = self._fetcher(plan.stamp.source).fetch(archive)
+            self._fetched.add(archive.name)
+        return verified
+
+    def _prove(self, plan: TilePlan, archive: Archive) -> Verified | None:
+        decision = plan.decisions[archive.name]
+        path = self._settings.archives / archive.name
+        held = hold(path)
+        if decision is Decision.FETCH or held is None or (decision is Decision.INSPECT and unsound(path)):
+            return None
+        md5 = md5_of(path)
+        if decision is Decision.HASH and md5 != expected_md5(archive, plan.record.verified.get(archive.name)):
+            return None
+        return Verified(archive, md5, held.mtime_ns)
+
+    def _fetcher(self, source: str) -> Fetcher:
+        with self._guard:
+            if source not in self._fetchers:
+                self._fetchers[source] = Fetcher(
+                    open_container(source, self._settings),
+                    self._settings.archives,
+                    self._settings.retries,
+                    self._progress.advance,
+                    self._stop,
+                )
+            return self._fetchers[source]
+
+    def _count(self, result: Result) -> None:
+        tally = self.tally
+        if result.verified is None:
+            if not (tally.fatal and result.fatal):
+                self._progress.say(str(result.problem))
+            tally.failed.setdefault(result.tile, []).append(str(result.problem))
+            if result.fatal:
+                tally.fatal = True
+                self._stop.set()
+            return
+        if result.name in self._fetched:
+            tally.fetched += 1
+            tally.bytes += result.verified.archive.bytes
+        else:
+            tally.proved += 1
+        self._verified[result.tile][result.name] = result.verified
+        self._stamp_if_whole(self._plans[result.tile])
+
+    def _stamp_if_whole(self, plan: TilePlan) -> None:
+        """Stamp a tile once each of its archives is verified.
+
+        If an archive changed at the source since it was listed, the stamp of the source is brought up to date first.
+        """
+        verified = self._verified[plan.tile]
+        if len(verified) < len(plan.stamp.archives):
+            return
+        ordered = {one.name: verified[one.name] for one in plan.stamp.archives}
+        now = Stamp(plan.stamp.source, tuple(one.archive for one in ordered.values()), plan.stamp.lacking)
+        mtime_ns = plan.stamp_ns
+        if not all(map(Archive.same_content, now.archives, plan.stamp.archives)):
+            state = INCOMPLETE if now.lacking else AVAILABLE
+            mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
+        self._stamps.write(DOWNLOADED, plan.tile, Record(now.source, ordered).text(), mtime_ns, sync=True)
+        self.tally.done += 1
+        del self._verified[plan.tile]

@@ -1,0 +1,108 @@
+"""Faults of a VOSpace service, of the network and of credentials, told in the words of `retrieve.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieve.errors import AccessError, Gone, SourceError, Transient
+
+if TYPE_CHECKING:
+    import requests
+
+#: Answers that may be others a little later: busy, being written (409 and 423 on Vault), or a server in trouble.
+_PASSING = {408, 409, 423, 425, 429, 500, 502, 503, 504}
+#: What the innermost exception says, and what a person would say.
+_REASONS = {
+    "refused": "the connection was refused",
+    "reset by peer": "the connection was cut",
+    "IncompleteRead": "the connection was cut",
+    "EOF": "the connection was cut",
+    "closed connection": "the connection was cut",
+    "resolve": "the server's name cannot be resolved; check the network",
+}
+
+
+@contextmanager
+def naming(what: str, credentials: Callable[[], str]) -> Iterator[None]:
+    """Turn what the client and its libraries raise into our errors, with the operation that failed in front.
+
+    Parameters
+    ----------
+    what
+        The operation and its subject: ``cannot list 'vos:…'``; empty to leave it to a `naming` further out.
+    credentials
+        Says whom the service takes the caller for and what to do about it, without a secret.
+    """
+    import requests
+    import urllib3
+    from cadcutils import exceptions as cadc
+
+    prefix = f"{what}: " if what else ""
+    try:
+        yield
+    except Transient as error:
+        raise Transient(f"{prefix}{error}", error.retry_after) from error
+    except SourceError as error:
+        raise type(error)(f"{prefix}{error}") from error
+    except (cadc.UnauthorizedException, cadc.ForbiddenException) as error:
+        raise AccessError(f"{prefix}access refused{credentials()}") from error
+    except cadc.NotFoundException as error:
+        raise Gone(f"{prefix}it does not exist; check its name") from error
+    except cadc.HttpException as error:
+        raise _from_client(prefix, error) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise Transient(f"{prefix}{_reason(error)}") from error
+
+
+def refuse_html(response: requests.Response) -> None:
+    """Refuse a web page, which a proxy or a login may send with status 200 in place of anything."""
+    if "html" in response.headers.get("Content-Type", ""):
+        raise Transient("a web page was sent in its place; is there a proxy or a login page in between?")
+
+
+def refuse_expired(certificate: str | None) -> None:
+    """Refuse a certificate that cannot be used any more, before a server does so less clearly."""
+    if certificate is None:
+        return
+    from cryptography import x509
+
+    try:
+        expires = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        raise AccessError(f"cannot use certificate '{certificate}' ({error}); run 'cadc-get-cert -u USER'") from error
+    if expires < datetime.now(UTC):
+        raise AccessError(f"certificate expired on {expires:%F}; run 'cadc-get-cert -u USER'")
+
+
+def _from_client(prefix: str, error: Exception) -> SourceError:
+    """Tell apart what the client raises for an answer that is an error, and for none at all."""
+    origin = getattr(error, "orig_exception", None)
+    response = getattr(origin, "response", None)
+    if response is not None:
+        reason = f"the server answered {response.status_code} {response.reason}"
+        wait = response.headers.get("Retry-After", "")
+        if response.status_code in _PASSING:
+            return Transient(f"{prefix}{reason}", float(wait) if wait.isdigit() else None)
+        return SourceError(f"{prefix}{reason}; if it stays, ask the service's help desk")
+    text = f"{error} {origin}".lower()
+    if "certificate" in text and ("expired" in text or "verif" in text or "unknown ca" in text or "pem" in text):
+        return AccessError(f"{prefix}{error}")
+    return Transient(f"{prefix}{_reason(origin or error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """Say what broke in a few words, out of the innermost of the exceptions that the libraries wrap in each other."""
+    import requests
+    import urllib3
+
+    text = str(error)
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "timed out" in text:
+        return "nothing came for too long"
+    for sign, reason in _REASONS.items():
+        if sign in text:
+            return reason
+    return f"the connection failed ({type(error).__name__})"

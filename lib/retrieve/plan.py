@@ -1,0 +1,150 @@
+"""What is to be done: which archives of which tiles, decided from stamps and one look at the directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrieve.archives import Archive, Decision, Held, decide, scan
+from retrieve.settings import Settings
+from retrieve.stamps import AVAILABLE, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.tiles import read_lists, union
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """What is to be done about one tile.
+
+    Attributes
+    ----------
+    tile
+        Tile number.
+    stamp, stamp_ns
+        What is at the source, and the mtime of that stamp.
+    record
+        What was verified here before.
+    decisions
+        By archive name, in the order of the stamp.
+    """
+
+    tile: str
+    stamp: Stamp
+    stamp_ns: int
+    record: Record
+    decisions: dict[str, Decision]
+
+    def todo(self) -> Iterator[tuple[str, Archive]]:
+        """Tile and archive of whatever is not simply kept."""
+        return (
+            (self.tile, archive) for archive in self.stamp.archives if self.decisions[archive.name] is not Decision.KEEP
+        )
+
+
+def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
+    """Tiles that a run is about, sorted: those of the lists, or with ``TILES=all`` every tile that was ever seen."""
+    lists = read_lists(settings.tiles)
+    if lists is not None:
+        return sorted(union(lists))
+    return sorted(stamps.tiles(AVAILABLE).keys() | stamps.tiles(INCOMPLETE).keys())
+
+
+def plan_tile(tile: str, stamp: Stamp, stamp_ns: int, record: Record, held: dict[str, Held]) -> TilePlan:
+    """Decide about each archive of a tile; see `decide`."""
+    return TilePlan(
+        tile,
+        stamp,
+        stamp_ns,
+        record,
+        {one.name: decide(one, record.verified.get(one.name), held.get(one.name)) for one in stamp.archives},
+    )
+
+
+def plan_download(settings: Settings, stamps: Stamps) -> list[TilePlan]:
+    """Plan the tiles that Make found stale, and those whose archives are not as their stamp recorded them.
+
+    Of the others only the record is read: it repeats what is at the source.
+    """
+    at_source = stamps.tiles(AVAILABLE).keys()
+    if settings.partial:
+        at_source |= stamps.tiles(INCOMPLETE).keys()
+    stale = set(stamps.collected("download"))
+    held = held_archives(settings)
+    plans = []
+    for tile in listed_tiles(settings, stamps):
+        if tile not in at_source:
+            continue
+        record = stamps.downloaded(tile)
+        if tile not in stale and is_here(record, held):
+            continue
+        found = stamps.source(tile)
+        if found is not None:
+            plans.append(plan_tile(tile, *found, record, held))
+    return plans
+
+
+def held_archives(settings: Settings) -> dict[str, Held]:
+    """Archives of the products of a run that are here."""
+    return scan(settings.archives, settings.product_set().matcher().fullmatch)
+
+
+def is_here(record: Record, held: dict[str, Held]) -> bool:
+    """Whether all archives of a record look as they did when they were verified."""
+    return bool(record.verified) and all(
+        held.get(name) == Held(one.archive.bytes, one.mtime_ns) for name, one in record.verified.items()
+    )
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What a tile lacks here.
+
+    Attributes
+    ----------
+    reason
+        One of `REASONS`.
+    names
+        The archives that it is about.
+    """
+
+    reason: str
+    names: tuple[str, ...]
+
+
+#: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
+REASONS = NOT_LISTED, NOT_AT_SOURCE, DAMAGED, NEWER, NOT_FETCHED = (
+    "not listed yet",
+    "not at the source",
+    "damaged",
+    "newer at the source",
+    "not fetched",
+)
+
+
+def lacks(plan: TilePlan, held: dict[str, Held]) -> list[Lack]:
+    """Say what a tile lacks here and why, without reading any archive.
+
+    ===================================  =======================================  ===================
+    at the source                        here                                     reason
+    ===================================  =======================================  ===================
+    no, or 0 bytes                       nothing                                  not at the source
+    yes                                  verified and unchanged                   (does not lack)
+    with other content than recorded     verified as what it was                  newer at the source
+    yes                                  cut or altered since it was verified     damaged
+    yes                                  nothing, or what was never verified      not fetched
+    ===================================  =======================================  ===================
+    """
+    found: dict[str, list[str]] = {reason: [] for reason in REASONS}
+    for name in plan.stamp.lacking:
+        if name not in held:
+            found[NOT_AT_SOURCE].append(name)
+    for archive in plan.stamp.archives:
+        verified = plan.record.verified.get(archive.name)
+        if plan.decisions[archive.name] is Decision.KEEP:
+            continue
+        if verified is None or archive.name not in held:
+            found[NOT_FETCHED].append(archive.name)
+        elif verified.archive.same_content(archive):
+            found[DAMAGED].append(archive.name)
+        else:
+            found[NEWER].append(archive.name)
+    return [Lack(reason, tuple(names)) for reason, names in found.items() if names]

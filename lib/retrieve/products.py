@@ -1,0 +1,125 @@
+"""What a tile consists of: PSF model -> products -> names of archives.
+
+The only place that knows the products of ShapePipe's tile job, how their archives are named, and what
+differs between the PSF models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrieve.errors import SettingError
+
+_OF_EVERY_MODEL = ("final_cat", "pipeline_flag", "logs", "setools_mask", "setools_stat", "setools_plot")
+
+#: The products of a tile by PSF model; a tile is complete when the archive of each of them is there.
+PRODUCTS_OF: dict[str, tuple[str, ...]] = {
+    "psfex": (*_OF_EVERY_MODEL, "psfex_interp_exp"),
+    "mccd": (*_OF_EVERY_MODEL, "mccd_fit_val_runner"),
+}
+
+#: Stands for the tile number in a pattern of file names.
+PLACE = "{tile}"
+
+
+def archive_name(product: str, tile: str) -> str:
+    """Name of the archive of one product of one tile, such as ``final_cat_182.308.tgz``."""
+    return f"{product}_{tile}.tgz"
+
+
+@dataclass(frozen=True)
+class Product:
+    """One of the files that make a tile complete.
+
+    Attributes
+    ----------
+    name
+        The product's name, such as ``final_cat``; the pattern itself where the user gave patterns.
+    pattern
+        File name at the source, with `PLACE` where the tile number goes.
+    """
+
+    name: str
+    pattern: str
+
+    def archive(self, tile: str) -> str:
+        """File name of this product for a tile number in the form ``182.308``."""
+        return self.pattern.replace(PLACE, tile)
+
+
+@dataclass(frozen=True)
+class ProductSet:
+    """The products that a run is about.
+
+    Attributes
+    ----------
+    model
+        The PSF model, or ``files`` where the user gave file-name patterns; names the directory of stamps.
+    products
+        In the order in which a tile's stamp lists them.
+    """
+
+    model: str
+    products: tuple[Product, ...]
+
+    def __iter__(self) -> Iterator[Product]:
+        return iter(self.products)
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def matcher(self) -> re.Pattern[str]:
+        """Compile a pattern for ``fullmatch`` on a file name.
+
+        Group number *i*, counted from 1, holds the tile number if the name belongs to product *i - 1*;
+        ``match.lastindex`` tells which.
+        """
+        one_each = (
+            "([0-9]{3}[.][0-9]{3})".join(re.escape(part) for part in product.pattern.split(PLACE)) for product in self
+        )
+        return re.compile("|".join(one_each))
+
+
+def product_set(psf: str, selection: str) -> ProductSet:
+    """Work out the products of a run from its settings.
+
+    Parameters
+    ----------
+    psf
+        The PSF model, ``psfex`` or ``mccd``.
+    selection
+        Empty for all products of the model; else some of their names, or file-name patterns with
+        ``{tile}``, separated by white space.
+
+    Raises
+    ------
+    SettingError
+        If the model or a product is unknown, or names and patterns are mixed.
+    """
+    if psf not in PRODUCTS_OF:
+        raise SettingError(f"unknown PSF model '{psf}'; give PSF={' or PSF='.join(PRODUCTS_OF)}")
+    words = tuple(dict.fromkeys(selection.split()))
+    patterns = [word for word in words if "{" in word or "}" in word]
+    if patterns:
+        return _pattern_set(words)
+    known = PRODUCTS_OF[psf]
+    for word in words:
+        if word not in known:
+            raise SettingError(
+                f"unknown product '{word}' of PSF model '{psf}'; give PRODUCTS some of {' '.join(known)}, "
+                f"or file-name patterns with {PLACE}"
+            )
+    chosen = tuple(name for name in known if not words or name in words)
+    return ProductSet(psf, tuple(Product(name, archive_name(name, PLACE)) for name in chosen))
+
+
+def _pattern_set(words: tuple[str, ...]) -> ProductSet:
+    for word in words:
+        if word.count(PLACE) != 1 or word.replace(PLACE, "").count("{") or "/" in word:
+            raise SettingError(
+                f"bad file-name pattern '{word}' in PRODUCTS; each needs {PLACE} exactly once and no '/', "
+                "and patterns and product names do not mix"
+            )
+    return ProductSet("files", tuple(Product(word, word) for word in words))

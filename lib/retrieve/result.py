@@ -1,0 +1,37 @@
+"""The result of a command, on stdout: lines for people, or JSON for programs; problems, on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+
+from retrieve.settings import Settings
+
+
+def show(settings: Settings, text: Iterable[str], data: Mapping[str, object]) -> None:
+    """Print the result in the format that is set."""
+    if settings.format == "json":
+        print(json.dumps(data, indent=2))
+    else:
+        for line in text:
+            print(line)
+
+
+def complain(problem: str) -> None:
+    """Print one problem; at once, since it may come long before the end."""
+    print(problem, file=sys.stderr, flush=True)
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people, in powers of 1000: ``1.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def some(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 tile``, ``12 tiles``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

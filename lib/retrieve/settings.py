@@ -1,0 +1,118 @@
+"""Settings: the words ``NAME=value`` that Make passes on, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from retrieve.errors import SettingError
+from retrieve.products import ProductSet, product_set
+
+#: What `avail` remembers for the targets that follow it.
+REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
+
+
+def _yes(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return value == "yes"
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError("a whole number from 1")
+    return int(value)
+
+
+def _whole(value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError("a whole number from 0")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", value) or float(value) == 0:
+        raise ValueError("seconds, more than 0")
+    return float(value)
+
+
+def _path(value: str) -> Path:
+    if not value:
+        raise ValueError("a directory")
+    return Path(value)
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        return value
+
+    return parse
+
+
+def _setting(default: Any, parse: Callable[[str], Any] = str) -> Any:  # noqa: ANN401 - as `field` itself
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run, named as on the command line of Make but in lower case.
+
+    `make help` says what each means; `timeout` is in seconds.
+    """
+
+    psf: str = _setting("mccd")
+    input_path: str = _setting("vos:cfis/cosmostat/kilbinger/results")
+    tiles: str = _setting("tile_numbers.txt")
+    products: str = _setting("")
+    partial: bool = _setting(False, _yes)
+    archives: Path = _setting(Path("archives"), _path)
+    dest: Path = _setting(Path(), _path)
+    stamps: Path = _setting(Path("stamps"), _path)
+    jobs: int = _setting(8, _count)
+    check: str = _setting("quick", _one_of("quick", "full", "none"))
+    timeout: float = _setting(60.0, _seconds)
+    retries: int = _setting(5, _whole)
+    certfile: str = _setting("")
+    insecure: bool = _setting(False, _yes)
+    format: str = _setting("text", _one_of("text", "json"))
+    v: int = _setting(0, _whole)
+
+    @classmethod
+    def parse(cls, words: Iterable[str]) -> Settings:
+        """Read ``NAME=value`` words; what is not given has its default.
+
+        Raises
+        ------
+        SettingError
+            If there is no such setting, or it cannot have that value.
+        """
+        known = {one.name.upper(): one for one in fields(cls)}
+        values = {}
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not equals or name not in known:
+                raise SettingError(f"unknown setting '{word}'; settings are {' '.join(known)}")
+            try:
+                values[known[name].name] = known[name].metadata["parse"](value.strip())
+            except ValueError as error:
+                raise SettingError(f"bad value {name}='{value}'; give {error}") from error
+        return cls(**values)
+
+    def product_set(self) -> ProductSet:
+        """Products that `psf` and `products` stand for."""
+        return product_set(self.psf, self.products)
+
+    def makefile(self) -> str:
+        """Write the remembered settings for Make: a line each, which the command line and the environment outdo."""
+        values = {one.name.upper(): getattr(self, one.name) for one in fields(self)}
+        lines = ["# Settings of the last 'make avail'; what is given to make outdoes them.\n"]
+        for name in REMEMBERED:
+            value = values[name]
+            text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+            lines.append(f"{name} ?= {text.replace('$', '$$').replace('#', chr(92) + '#')}".rstrip() + "\n")
+        return "".join(lines)

@@ -1,0 +1,36 @@
+"""Whether a file is whole as what it is: a gzip stream to its end, a FITS file to its last block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retrieve import fits
+
+_CHUNK = 1 << 20
+
+
+def unsound(path: Path) -> str | None:
+    """Say what is wrong with a file, by its kind: ``.tgz`` or ``.gz``, ``.fits`` or ``.fits.fz``, else nothing.
+
+    A part file's kind is that of the archive that it will be.
+    """
+    name = path.name
+    if any(end in name for end in (".tgz", ".gz")):
+        return _gzip_problem(path)
+    if ".fits" in name:
+        return fits.problem(path)
+    return None
+
+
+def _gzip_problem(path: Path) -> str | None:
+    from isal import igzip, isal_zlib
+
+    if path.stat().st_size == 0:
+        return "it is empty"
+    try:
+        with igzip.open(path, "rb") as stream:
+            while stream.read(_CHUNK):
+                pass
+    except (EOFError, isal_zlib.error, igzip.BadGzipFile) as error:
+        return f"no whole gzip stream: {error}".lower()
+    return None

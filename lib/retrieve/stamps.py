@@ -1,0 +1,361 @@
+"""Stamps: a small file per tile and state, whose mtime Make compares.
+
+The mtime of a stamp is the newest date among its archives at the source, so that Make compares the source's clock
+with the source's clock. `downloaded` and `extracted` take over the mtime of the stamp that they answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrieve.archives import Archive, Verified, hold
+from retrieve.errors import RetrieveError
+
+#: The states of a tile, which are the names of the directories of stamps.
+AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
+    "available", "incomplete", "downloaded", "extracted", "missing"
+)  # fmt: skip
+
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What `available/TILE` and `incomplete/TILE` say: the archives of a tile at the source.
+
+    Attributes
+    ----------
+    source
+        URI of the container.
+    archives
+        The archives that are there, in the order of the products.
+    lacking
+        Names of those that are not.
+    """
+
+    source: str
+    archives: tuple[Archive, ...]
+    lacking: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Write the stamp: the source, then a line per archive: name, bytes, MD5 or ``-``, date."""
+        lines = [f"# {self.source}", *map(_archive_line, self.archives)]
+        lines += ["\t".join((name, _NONE, _NONE, _NONE)) for name in self.lacking]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def date_ns(self) -> int:
+        """Newest date among the archives in nanoseconds since 1970; 0 if there are none."""
+        return max((archive.date_ns for archive in self.archives), default=0)
+
+    @classmethod
+    def parse(cls, text: str) -> Stamp:
+        """Read what `text` wrote; further fields of a line are ignored.
+
+        Raises
+        ------
+        ValueError
+            If it is not a stamp.
+        """
+        source, rows = _rows(text)
+        archives = tuple(_archive(row) for row in rows if row[1] != _NONE)
+        return cls(source, archives, tuple(row[0] for row in rows if row[1] == _NONE))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `downloaded/TILE` says: the archives that were verified here, by name.
+
+    Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds, and another one, the
+    file's own MD5, where the source knows none or another.
+    """
+
+    source: str = ""
+    verified: dict[str, Verified] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Write the record."""
+        return "\n".join([f"# {self.source}", *map(_verified_line, self.verified.values())]) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Record:
+        """Read what `text` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is not a record.
+        """
+        source, rows = _rows(text)
+        return cls(source, {row[0]: _verified(row) for row in rows})
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What `extracted/TILE` says: the archives that were unpacked, and the files that came out of each.
+
+    Attributes
+    ----------
+    verified
+        By archive name, as in `Record`.
+    files
+        By archive name: path below the run's destination (such as ``output/…/final_cat-182-308.fits``) and bytes.
+    """
+
+    source: str = ""
+    verified: dict[str, Verified] = field(default_factory=dict)
+    files: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def paths(self) -> set[str]:
+        """Paths of all files."""
+        return {path for files in self.files.values() for path in files}
+
+    def text(self) -> str:
+        """Write the record: below an archive's line its directories, below these their files and bytes."""
+        lines = [f"# {self.source}"]
+        for name, one in self.verified.items():
+            lines.append(_verified_line(one))
+            here = None
+            for path, size in sorted(self.files[name].items()):
+                directory, _, base = path.rpartition("/")
+                if directory != here:
+                    here = directory
+                    lines.append(f"\t{directory}/")
+                lines.append(f"\t\t{base}\t{size}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Unpacked:
+        """Read what `text` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is not a record of unpacked files.
+        """
+        lines = text.splitlines(keepends=True)
+        source, rows = _rows("".join(line for line in lines if not line.startswith("\t")))
+        verified = {row[0]: _verified(row) for row in rows}
+        files: dict[str, dict[str, int]] = {}
+        members: dict[str, int] = {}
+        directory = ""
+        for line in text.splitlines()[1:]:
+            if line.startswith("\t\t"):
+                base, size = line[2:].split("\t")
+                members[directory + base] = int(size)
+            elif line.startswith("\t"):
+                directory = line[1:]
+            else:
+                members = files[line.partition("\t")[0]] = {}
+        return cls(source, verified, files)
+
+
+def _archive_line(archive: Archive) -> str:
+    return f"{archive.name}\t{archive.bytes}\t{archive.md5 or _NONE}\t{archive.date}"
+
+
+def _rows(text: str) -> tuple[str, list[list[str]]]:
+    if not text.startswith("# ") or not text.endswith("\n"):
+        raise ValueError("not a stamp, or not all of one")
+    first, *lines = text.splitlines()
+    rows = [line.split("\t") for line in lines]
+    if any(len(row) < 4 for row in rows):
+        raise ValueError("not a stamp: a line has too few fields")
+    return first[2:], rows
+
+
+def _archive(row: list[str]) -> Archive:
+    return Archive(row[0], int(row[1]), None if row[2] == _NONE else row[2], row[3])
+
+
+def _verified_line(one: Verified) -> str:
+    line = f"{_archive_line(one.archive)}\t{one.mtime_ns}"
+    return line if one.md5 == one.archive.md5 else f"{line}\t{one.md5}"
+
+
+def _verified(row: list[str]) -> Verified:
+    return Verified(_archive(row), row[5] if len(row) > 5 else row[2], int(row[4]))
+
+
+class Stamps:
+    """The stamps of one PSF model: a directory per state, a file per tile.
+
+    Parameters
+    ----------
+    root
+        The user's directory of stamps.
+    model
+        PSF model, or ``files``.
+    """
+
+    def __init__(self, root: Path, model: str) -> None:
+        self.directory = root / model
+        self.listing = self.directory / "listing"
+
+    def path(self, state: str, tile: str) -> Path:
+        """Where the stamp of a tile is, whether it exists or not."""
+        return self.directory / state / tile
+
+    def tiles(self, state: str) -> dict[str, int]:
+        """Tiles in a state, and the mtime of their stamps in nanoseconds."""
+        try:
+            with os.scandir(self.directory / state) as entries:
+                return {one.name: one.stat().st_mtime_ns for one in entries if not one.name.startswith(".")}
+        except FileNotFoundError:
+            return {}
+
+    def mtime_ns(self, state: str, tile: str) -> int | None:
+        """Mtime of a stamp in nanoseconds; None without one."""
+        held = hold(self.path(state, tile))
+        return held.mtime_ns if held else None
+
+    def read(self, state: str, tile: str) -> tuple[str, int] | None:
+        """Text of a stamp and its mtime in nanoseconds, both of the same file; None without one."""
+        try:
+            with self.path(state, tile).open(encoding="utf-8") as file:
+                return file.read(), os.fstat(file.fileno()).st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def source(self, tile: str) -> tuple[Stamp, int] | None:
+        """What is at the source of a tile, complete or not, and the mtime of that stamp."""
+        for state in (AVAILABLE, INCOMPLETE):
+            found = self.read(state, tile)
+            if found:
+                try:
+                    return Stamp.parse(found[0]), found[1]
+                except ValueError:
+                    return None
+        return None
+
+    def downloaded(self, tile: str) -> Record:
+        """What was verified here of a tile; an empty record if nothing was, or the stamp is damaged."""
+        found = self.downloaded_with_mtime(tile)
+        return found[0] if found else Record()
+
+    def downloaded_with_mtime(self, tile: str) -> tuple[Record, int] | None:
+        """What was verified here of a tile and the mtime of that stamp; None without a whole stamp."""
+        found = self.read(DOWNLOADED, tile)
+        try:
+            return (Record.parse(found[0]), found[1]) if found else None
+        except (ValueError, IndexError):
+            return None
+
+    def extracted(self, tile: str) -> Unpacked:
+        """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged."""
+        found = self.read(EXTRACTED, tile)
+        try:
+            return Unpacked.parse(found[0]) if found else Unpacked()
+        except (ValueError, IndexError, KeyError):
+            return Unpacked()
+
+    def write(
+        self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False
+    ) -> int:
+        """Write a stamp whole: to a temporary name, then renamed.
+
+        Parameters
+        ----------
+        mtime_ns
+            The mtime that the stamp is to have, in nanoseconds.
+        above_ns
+            The stamp's mtime becomes strictly newer than this, whatever the resolution of the file system.
+        sync
+            Have the stamp on disk before returning: for those that vouch for data.
+
+        Returns
+        -------
+        int
+            The mtime that it has.
+        """
+        path = self.path(state, tile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{tile}")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        got = _set_mtime(temporary, mtime_ns, above_ns)
+        temporary.rename(path)
+        if sync:
+            sync_directory(path.parent)
+        return got
+
+    def remove(self, state: str, tile: str) -> None:
+        """Remove a stamp, if it is there."""
+        self.path(state, tile).unlink(missing_ok=True)
+
+    def collected(self, verb: str) -> list[str]:
+        """Tiles that Make collected for a verb: those whose stamp is older than the one before it."""
+        try:
+            return (self.directory / f"stale-{verb}").read_text().split()
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs away from these stamps; the lock of a process that died does not count.
+
+        Raises
+        ------
+        RetrieveError
+            If another run holds it, saying which, or the directory cannot be written.
+        """
+        path = self.directory / "lock"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RetrieveError(f"cannot write '{path}': {error.strerror}; give STAMPS a directory of yours") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another run"
+                raise RetrieveError(f"'{self.directory}' is in use by {holder}; wait for it, or stop it") from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%F %TZ}\n")
+            file.flush()
+            yield
+
+
+def newest(times: Iterable[int | None]) -> int | None:
+    """Newest of some mtimes, of which any may be lacking."""
+    return max((time for time in times if time is not None), default=None)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is not a stamp whole: to a temporary name, then renamed."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.rename(path)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on disk, so that a rename outlives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _set_mtime(path: Path, mtime_ns: int, above_ns: int | None) -> int:
+    # File systems keep nanoseconds, microseconds, whole or even seconds: try ever larger steps until one shows.
+    for step in (1, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000):
+        wanted = mtime_ns if above_ns is None else max(mtime_ns, above_ns + step)
+        os.utime(path, ns=(wanted, wanted))
+        got = path.stat().st_mtime_ns
+        if above_ns is None or got > above_ns:
+            return got
+    raise RetrieveError(f"cannot set the date of '{path}': its file system keeps no modification times")
