@@ -130,7 +130,7 @@ $(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
 	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
 
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
-	@cd $(HERE) && $(call quote,$(PY)) -P -m pytest
+	@cd $(HERE) && $(call quote,$(PY)) -P -m pytest -n auto
 
 lint: $(if $(PYTHON),,$(VENV)/dev) ## its style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check

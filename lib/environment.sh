@@ -19,5 +19,5 @@ if [ ! -x "$venv/bin/python" ]; then
     printf 'making a Python environment in %s (once)\n' "$venv" >&2
     "$python" -m venv "$venv" || die "cannot make '$venv'; is there space, may you write there?"
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock" ||
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r "$lock" ||
     die "cannot install '$lock'; is there a network? 'make' tries again, or give PYTHON one that has the packages"
