@@ -43,14 +43,17 @@ JOBS ?= 8##              transfers at once; make -jN sets it, too
 CHECK ?= quick##         how FITS files are checked: quick, full or none
 TIMEOUT ?= 60##          seconds without a byte before a request is made again
 RETRIES ?= 5##           how often
+RATE ?=##                total bytes per second: 500k, 20M; empty: no limit
+DRYRUN ?= no##           yes: say what would be done, and change nothing
+FORCE ?= no##            yes: go on although it may not fit on the disk
 CERTFILE ?=##            proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
 INSECURE ?= no##         yes: do not verify the server's certificate
 FORMAT ?= text##         json: the result for programs
 V ?= 0##                 1: a line for each tile
 PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK TIMEOUT RETRIES CERTFILE INSECURE \
-            FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK TIMEOUT RETRIES RATE \
+            DRYRUN FORCE CERTFILE INSECURE FORMAT V
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
   $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)

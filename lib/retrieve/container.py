@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import quote, urlparse
 
 from retrieve.archives import Archive, date_of
 from retrieve.errors import AccessError, Gone, ListingError, SettingError, Transient
-from retrieve.faults import naming, refuse_expired, refuse_html
+from retrieve.faults import expiry, naming, refuse_html
 from retrieve.nodes import Page, archive_of, is_container, is_readable, name_of, parse_node, parse_page
 from retrieve.patience import patiently
 from retrieve.settings import Settings
@@ -53,6 +55,8 @@ class Body:
         Length of the whole archive as the sender says now, in bytes; None if it does not say.
     md5
         MD5 of the whole archive as the sender says now, or None.
+    modified
+        When it was modified as the sender says now, in whole seconds since 1970, or None.
     chunks
         The bytes, as they are stored, whatever `Content-Encoding` says.
     """
@@ -60,6 +64,7 @@ class Body:
     start: int
     length: int | None
     md5: str | None
+    modified: int | None
     chunks: Iterator[bytes]
 
 
@@ -98,6 +103,24 @@ class Container(Protocol):
 
     def look_up(self, name: str) -> Archive | None:
         """Ask for one archive by name; None if it is not there."""
+
+    def check(self) -> None:
+        """Make sure that the container is there and that the caller may read it.
+
+        Raises
+        ------
+        ListingError, AccessError
+            If not.
+        """
+
+    def access_ends(self) -> datetime | None:
+        """When the caller's credentials end, if they do; makes sure that the service can be reached.
+
+        Raises
+        ------
+        AccessError, Transient
+            If the credentials cannot be used, or the service does not answer.
+        """
 
     def read(self, name: str, start: int, attempt: int) -> AbstractContextManager[Body]:
         """Open an archive, from the byte `start` where the source can; see `Body.start`.
@@ -180,6 +203,14 @@ class Directory:
             return None
         return Archive(name, status.st_size, None, date_of(status.st_mtime_ns))
 
+    def check(self) -> None:
+        """Make sure that the directory can be read; see `Container`."""
+        if not os.access(self.path, os.R_OK | os.X_OK):
+            raise AccessError(f"cannot read '{self.path}'; ask its owner for access")
+
+    def access_ends(self) -> None:
+        """Never; see `Container`."""
+
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
         """Open one file; see `Container`."""
@@ -191,7 +222,8 @@ class Directory:
             raise AccessError(f"{error.strerror}; ask its owner for access") from error
         with file:
             file.seek(start)
-            yield Body(start, os.fstat(file.fileno()).st_size, None, self._chunks(file))
+            status = os.fstat(file.fileno())
+            yield Body(start, status.st_size, None, int(status.st_mtime), self._chunks(file))
 
     @staticmethod
     def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -235,7 +267,7 @@ class VOSpace:
         """
         with naming(f"cannot list '{self.uri}'", self._credentials):
             url = f"{self._endpoints().nodes}/{self._path}"
-            self._check_readable(url)
+            self.check()
             archives: dict[str, Archive] = {}
             cursor = None
             while True:
@@ -260,6 +292,12 @@ class VOSpace:
                 return archive_of(self._again(lambda _: self._node(url, {"limit": "0"})))
             except Gone:
                 return None
+
+    def access_ends(self) -> datetime | None:
+        """When the certificate ends; see `Container`."""
+        with naming(f"cannot reach '{self.uri}'", self._credentials):
+            certificate = self._endpoints().conn.subject.certificate
+            return expiry(certificate) if certificate else None
 
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
@@ -287,8 +325,12 @@ class VOSpace:
                 return urls[(attempt - 1) % len(urls)]
         return f"{endpoints.files}/{self._path}/{quote(name)}"
 
-    def _check_readable(self, url: str) -> None:
-        """Ask whether the caller may read the container: one that may not is shown an empty one, with status 200."""
+    def check(self) -> None:
+        """Ask whether the caller may read the container; see `Container`.
+
+        One that may not is shown an empty container, with status 200.
+        """
+        url = f"{self._endpoints().nodes}/{self._path}"
         root = self._again(lambda _: self._node(url, {"limit": "0", "detail": "max"}))
         if not is_container(root):
             raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
@@ -334,7 +376,8 @@ class VOSpace:
                         "the service's registry does not answer; check the network, and give INSECURE=yes if the "
                         "server has a certificate of its own making"
                     ) from error
-            refuse_expired(endpoints.conn.subject.certificate)
+            if endpoints.conn.subject.certificate:
+                expiry(endpoints.conn.subject.certificate)
             # Its own retries wait at least 30 s, and only for some of the faults that pass.
             endpoints.session.retry = False
             self._paged = "vault" in endpoints.uri
@@ -370,5 +413,12 @@ def _body(response: requests.Response, start: int) -> Body:
         start = 0
         if response.status_code == 204:
             total = 0
-    # The bytes as they are stored: with Content-Encoding gzip they are the .tgz itself.
-    return Body(start, total, extract_md5(response.headers), response.raw.stream(CHUNK, decode_content=False))
+    modified = parsedate_tz(response.headers.get("Last-Modified", ""))
+    return Body(
+        start,
+        total,
+        extract_md5(response.headers),
+        mktime_tz(modified) if modified else None,
+        # The bytes as they are stored: with Content-Encoding gzip they are the .tgz itself.
+        response.raw.stream(CHUNK, decode_content=False),
+    )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from retrieve.archives import Archive, Decision, Verified, expected_md5, hold
 from retrieve.container import open_container
+from retrieve.errors import AccessError, SourceError
 from retrieve.plan import TilePlan
 from retrieve.progress import Progress
 from retrieve.settings import Settings
 from retrieve.soundness import unsound
-from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
-from retrieve.transfer import Fetcher, Result, in_parallel, md5_of
+from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps, sync_directory
+from retrieve.transfer import Fetcher, RateLimit, Result, in_parallel, md5_of, remove_outdated_parts
 
 
 @dataclass
@@ -40,6 +42,11 @@ class Tally:
     failed: dict[str, list[str]] = field(default_factory=dict)
     fatal: bool = False
 
+    @property
+    def failures(self) -> int:
+        """Number of archives that failed."""
+        return sum(map(len, self.failed.values()))
+
 
 class Delivery:
     """Carries out plans, tile after tile, with several archives at once.
@@ -55,7 +62,9 @@ class Delivery:
         self._plans = {plan.tile: plan for plan in plans}
         self._settings = settings
         self._stamps = stamps
+        self._progress = Progress("download", unit="B")
         self._stop = threading.Event()
+        self._limit = RateLimit(settings.rate)
         self._guard = threading.Lock()
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
@@ -66,24 +75,40 @@ class Delivery:
         """Number of tiles to bring home."""
         return len(self._plans)
 
+    def access_ends(self) -> datetime | None:
+        """When the first of the credentials that the delivery needs ends, if they do.
+
+        Raises
+        ------
+        SourceError
+            If a source cannot be reached, or the credentials cannot be used: then nothing was begun.
+        """
+        sources = {plan.stamp.source for plan in self._plans.values() if Decision.FETCH in plan.decisions.values()}
+        ends = [self._fetcher(source).container.access_ends() for source in sources]
+        return min((end for end in ends if end), default=None)
+
     def run(self) -> None:
         """Bring the tiles home; what fails is in the tally, and said at once.
 
         A stop from outside (Ctrl-C, SIGTERM) ends the transfers; part files stay, to go on from.
         """
+        work = [item for plan in self._plans.values() for item in plan.todo()]
+        remove_outdated_parts(self._settings.archives, (archive for _, archive in work))
         for plan in self._plans.values():
             self._verified[plan.tile] = {
                 name: plan.record.verified[name] for name, one in plan.decisions.items() if one is Decision.KEEP
             }
             self._stamp_if_whole(plan)
-        work = [item for plan in self._plans.values() for item in plan.todo()]
         if not work:
             return
-        total = sum(one.bytes for tile, one in work if self._plans[tile].decisions[one.name] is Decision.FETCH)
-        with Progress("download", unit="B", total=total) as self._progress:
+        self._progress.total = sum(archive.bytes for _, archive in work)
+        with self._progress:
             try:
                 for result in in_parallel(work, self._act, self._settings.jobs, self._stop):
                     self._count(result)
+                    self._progress.note(
+                        f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
+                    )
             except BaseException:
                 self._stop.set()
                 raise
@@ -93,8 +118,16 @@ class Delivery:
         plan = self._plans[tile]
         verified = self._prove(plan, archive)
         if verified is None:
-            verified = self._fetcher(plan.stamp.source).fetch(archive)
+            fetcher = self._fetcher(plan.stamp.source)
+            try:
+                verified = fetcher.fetch(archive)
+            except AccessError as error:
+                # One file may be closed to the caller in a container that is open: then the others can be had.
+                fetcher.container.check()
+                raise SourceError(str(error)) from error
             self._fetched.add(archive.name)
+        else:
+            self._progress.advance(archive.bytes)
         return verified
 
     def _prove(self, plan: TilePlan, archive: Archive) -> Verified | None:
@@ -117,6 +150,7 @@ class Delivery:
                     self._settings.retries,
                     self._progress.advance,
                     self._stop,
+                    self._limit,
                 )
             return self._fetchers[source]
 
@@ -130,9 +164,14 @@ class Delivery:
                 tally.fatal = True
                 self._stop.set()
             return
+        archive, md5 = result.verified.archive, result.verified.md5
+        if archive.md5 not in (None, md5):
+            self._progress.say(
+                f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was kept"
+            )
         if result.name in self._fetched:
             tally.fetched += 1
-            tally.bytes += result.verified.archive.bytes
+            tally.bytes += archive.bytes
         else:
             tally.proved += 1
         self._verified[result.tile][result.name] = result.verified
@@ -152,6 +191,7 @@ class Delivery:
         if not all(map(Archive.same_content, now.archives, plan.stamp.archives)):
             state = INCOMPLETE if now.lacking else AVAILABLE
             mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
+        sync_directory(self._settings.archives)
         self._stamps.write(DOWNLOADED, plan.tile, Record(now.source, ordered).text(), mtime_ns, sync=True)
         self.tally.done += 1
         del self._verified[plan.tile]

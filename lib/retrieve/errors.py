@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class RetrieveError(Exception):
     """A problem that keeps a command from starting or going on; its exit status is 2."""
@@ -39,3 +41,20 @@ class Transient(SourceError):
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there, or name another directory",
+    errno.EDQUOT: "make room in your quota, or name another directory",
+    errno.EACCES: "name a directory that you may write in",
+    errno.EPERM: "name a directory that you may write in",
+    errno.EROFS: "name a directory that you may write in",
+    errno.EMFILE: "raise the limit with 'ulimit -n 1024', or lower JOBS",
+    errno.ENFILE: "close some programs, or lower JOBS",
+}
+
+
+def remedy(error: OSError) -> str:
+    """Say what the operating system refused, and what to do about it."""
+    what = (error.strerror or str(error)).lower()
+    return f"{what}; {_REMEDIES.get(error.errno or 0, 'check the disk')}"

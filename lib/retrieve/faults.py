@@ -64,10 +64,14 @@ def refuse_html(response: requests.Response) -> None:
         raise Transient("a web page was sent in its place; is there a proxy or a login page in between?")
 
 
-def refuse_expired(certificate: str | None) -> None:
-    """Refuse a certificate that cannot be used any more, before a server does so less clearly."""
-    if certificate is None:
-        return
+def expiry(certificate: str) -> datetime:
+    """When a certificate ends, in UTC.
+
+    Raises
+    ------
+    AccessError
+        If it cannot be used any more: to be told here is clearer than by a server.
+    """
     from cryptography import x509
 
     try:
@@ -76,6 +80,7 @@ def refuse_expired(certificate: str | None) -> None:
         raise AccessError(f"cannot use certificate '{certificate}' ({error}); run 'cadc-get-cert -u USER'") from error
     if expires < datetime.now(UTC):
         raise AccessError(f"certificate expired on {expires:%F}; run 'cadc-get-cert -u USER'")
+    return expires
 
 
 def _from_client(prefix: str, error: Exception) -> SourceError:

@@ -32,6 +32,7 @@ class Progress:
         self._guard = threading.Lock()
         self._next_line = time.monotonic() + EVERY
         self._bar = None
+        self._text = ""
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -69,6 +70,13 @@ class Progress:
         """Set the count."""
         self.advance(count - self.count)
 
+    def note(self, text: str, failures: int) -> None:
+        """Add what else is counted, and the failures if there are any."""
+        self._text = f"{text}, {failures} failed" if failures else text
+        with self._guard:
+            if self._bar is not None:
+                self._bar.set_postfix_str(self._text, refresh=False)
+
     def say(self, line: str) -> None:
         """Print a line to stderr without tearing the bar."""
         with self._guard:
@@ -82,6 +90,6 @@ class Progress:
 
         if self.unit == "B":
             of = f" of {size(self.total)}" if self.total else ""
-            return f"{self.what}: {size(self.count)}{of}"
+            return ", ".join(filter(None, (f"{self.what}: {size(self.count)}{of}", self._text)))
         of = f" of {self.total}" if self.total else ""
         return f"{self.what}: {self.count}{of} {self.unit}"

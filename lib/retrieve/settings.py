@@ -39,6 +39,13 @@ def _seconds(value: str) -> float:
     return float(value)
 
 
+def _rate(value: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", value)
+    if value and not match:
+        raise ValueError("bytes per second, such as 500k, 20M or 1G")
+    return float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[match[2]] if match else 0.0
+
+
 def _path(value: str) -> Path:
     if not value:
         raise ValueError("a directory")
@@ -62,7 +69,7 @@ def _setting(default: Any, parse: Callable[[str], Any] = str) -> Any:  # noqa: A
 class Settings:
     """The settings of a run, named as on the command line of Make but in lower case.
 
-    `make help` says what each means; `timeout` is in seconds.
+    `make help` says what each means; `timeout` is in seconds, `rate` in bytes per second with 0 for no limit.
     """
 
     psf: str = _setting("mccd")
@@ -77,6 +84,9 @@ class Settings:
     check: str = _setting("quick", _one_of("quick", "full", "none"))
     timeout: float = _setting(60.0, _seconds)
     retries: int = _setting(5, _whole)
+    rate: float = _setting(0.0, _rate)
+    dryrun: bool = _setting(False, _yes)
+    force: bool = _setting(False, _yes)
     certfile: str = _setting("")
     insecure: bool = _setting(False, _yes)
     format: str = _setting("text", _one_of("text", "json"))

@@ -6,19 +6,21 @@ import hashlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieve.archives import PART, Archive, Verified, hold
-from retrieve.errors import AccessError, Gone, RetrieveError, SourceError, Transient
+from retrieve.archives import PART, Archive, Verified, hold, scan
+from retrieve.errors import AccessError, Gone, SourceError, Transient, remedy
 from retrieve.patience import patiently
 from retrieve.soundness import unsound
-from retrieve.stamps import sync_directory
 
 if TYPE_CHECKING:
-    from retrieve.container import Container
+    from hashlib import _Hash as Digest
+
+    from retrieve.container import Body, Container
 
 _CHUNK = 1 << 20
 
@@ -50,13 +52,41 @@ class _Changed(SourceError):
     """What is sent is not what was listed."""
 
 
+class _Damaged(Transient):
+    """What came is not what was promised."""
+
+
 class Stopped(BaseException):
     """The run was told to stop; not an `Exception`, so that nothing takes it for a fault."""
 
 
+class RateLimit:
+    """Shares a bandwidth among threads.
+
+    Parameters
+    ----------
+    rate
+        Bytes per second of all together; 0 for no limit.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._guard = threading.Lock()
+        self._free_at = 0.0
+
+    def seconds_for(self, count: int) -> float:
+        """Book some bytes, and say for how many seconds to wait before more are read."""
+        if not self._rate:
+            return 0.0
+        with self._guard:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._rate
+            return self._free_at - now
+
+
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches archives of one container into one directory.
+    """Fetches archives of one container into one directory; used by several threads at once.
 
     Attributes
     ----------
@@ -67,9 +97,12 @@ class Fetcher:
     retries
         How often an archive is tried again after a fault that may pass.
     moved
-        Called with the number of bytes of each piece that arrived; negative when they have to come again.
+        Called with the number of bytes of an archive that are here now and were not before; negative when bytes proved
+        wrong and have to come again.
     stop
         Set to end the transfers that are under way.
+    limit
+        Bandwidth that all transfers share.
     """
 
     container: Container
@@ -77,14 +110,15 @@ class Fetcher:
     retries: int
     moved: Callable[[int], None]
     stop: threading.Event
+    limit: RateLimit
 
     def fetch(self, archive: Archive) -> Verified:
-        """Fetch one archive: part file, length, MD5 or soundness, fsync, rename, fsync of the directory.
+        """Fetch one archive: part file, length, MD5 or soundness, fsync, rename.
 
         A part file is named after the archive and its content at the source, and goes on where it ended if the source
         serves ranges of that same content. If the content at the source changed since it was listed, the new one
         is fetched. Where the source's MD5 may be that of older bytes, two whole fetches of the same sound bytes
-        outweigh it.
+        outweigh it. The rename is on disk after `sync_directory`, which is left to the caller: once for a tile.
 
         Raises
         ------
@@ -95,103 +129,195 @@ class Fetcher:
         """
         try:
             return self._attempts(archive)
-        except (Gone, _Changed, Transient) as error:
+        except (Gone, _Changed, _Damaged) as error:
             # The listing may be out of date: what is there now?
             now = self.container.look_up(archive.name)
             if now is None:
                 raise Gone("it is gone since it was listed; run 'make avail'") from error
-            if now.same_content(archive):
+            if now.same_content(archive) and isinstance(error, _Damaged):
                 raise
-        return self._attempts(now)
+        return self._attempts(now, confirmed=True)
 
-    def _attempts(self, archive: Archive) -> Verified:
-        came: set[str] = set()
-        return patiently(lambda attempt: self._attempt(archive, attempt, came), self.retries, self._wait)
+    def _attempts(self, archive: Archive, *, confirmed: bool = False) -> Verified:
+        history = _History(archive, part_path(self.directory, archive), confirmed)
+        if history.size() == archive.bytes:
+            # Killed after its last byte and before it got its name.
+            md5 = md5_of(history.part)
+            if self._problem(history, md5) is None:
+                return self._keep(history, md5)
+            history.part.unlink()
+        return patiently(lambda attempt: self._attempt(history, attempt), self.retries, self._wait)
 
-    def _attempt(self, archive: Archive, attempt: int, came: set[str]) -> Verified:
-        """Try once; `came` holds the MD5s of earlier whole fetches of this archive."""
-        part = part_path(self.directory, archive)
-        digest, start = _resume(part, archive)
+    def _attempt(self, history: _History, attempt: int) -> Verified:
+        archive = history.archive
+        digest, start = _resume(history)
         with self.container.read(archive.name, start, attempt) as body:
-            if body.length not in (None, archive.bytes) or (body.start and body.md5 not in (None, archive.md5)):
-                raise _Changed("it is not what was listed; run 'make avail'")
+            if not history.confirmed:
+                _refuse_changed(archive, body)
             if body.start != start:
                 digest, start = hashlib.md5(usedforsecurity=False), 0
-            size = self._receive(part, start, archive.bytes, body.chunks, digest)
-        if size != archive.bytes:
-            raise Transient(f"it ended after {size} of {archive.bytes} bytes")
+            self._count(history, start)
+            self._receive(history, start, body.chunks, digest)
+        if history.size() != archive.bytes:
+            raise _Damaged(f"it ended after {history.size()} of {archive.bytes} bytes")
         md5 = digest.hexdigest()
-        problem = self._problem(part, archive, md5, came)
-        if problem:
-            part.unlink()
-            self.moved(-size)
-            if md5 in came:
-                raise SourceError(f"it is damaged at the source ({problem}); ask who made it")
-            came.add(md5)
-            raise Transient(f"it came damaged ({problem})")
-        return self._keep(part, archive, md5)
+        problem = self._problem(history, md5)
+        if problem is None:
+            return self._keep(history, md5)
+        history.part.unlink()
+        self._count(history, 0)
+        if md5 in history.came:
+            raise SourceError(f"it is damaged at the source ({problem}); ask who made it")
+        history.came.add(md5)
+        raise _Damaged(f"it came damaged ({problem})")
 
-    def _problem(self, part: Path, archive: Archive, md5: str, came: set[str]) -> str | None:
+    def _problem(self, history: _History, md5: str) -> str | None:
         """Say what is wrong with what came, by the source's MD5 where it holds, else by the file itself."""
-        if archive.md5 == md5:
+        expected = history.archive.md5
+        if expected == md5:
             return None
-        if archive.md5 and not (md5 in came and self.container.md5_may_be_old):
+        if expected and not (md5 in history.came and self.container.md5_may_be_old):
             return "its MD5 is not the source's"
-        return unsound(part)
+        return unsound(history.part)
 
-    def _receive(self, part: Path, start: int, limit: int, chunks: Iterator[bytes], digest: hashlib._Hash) -> int:
-        """Write what comes, hash it on the way, and return the size of the part file."""
+    def _receive(self, history: _History, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
+        """Write what comes and hash it, up to the length that is expected."""
         size = start
-        with part.open("r+b" if start else "wb") as file:
+        with history.part.open("r+b" if start else "wb") as file, Hashing(digest, history.archive.bytes) as hashing:
             file.seek(start)
             for chunk in chunks:
                 if self.stop.is_set():
                     raise Stopped
-                size += len(chunk)
-                if size > limit:
-                    break
+                hashing.update(chunk)
                 file.write(chunk)
-                digest.update(chunk)
-                self.moved(len(chunk))
+                size += len(chunk)
+                if size > history.archive.bytes:
+                    raise _Damaged(f"more than its {history.archive.bytes} bytes came")
+                self._count(history, size)
+                self._wait(self.limit.seconds_for(len(chunk)))
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        return size
 
-    def _keep(self, part: Path, archive: Archive, md5: str) -> Verified:
+    def _keep(self, history: _History, md5: str) -> Verified:
+        archive, part = history.archive, history.part
         # With the date at the source as its own an archive can be told from an older one even without a stamp.
         os.utime(part, ns=(archive.date_ns, archive.date_ns))
-        final = self.directory / archive.name
-        part.rename(final)
-        sync_directory(self.directory)
-        held = hold(final)
-        if held is None:
-            raise RetrieveError(
-                f"'{final}' vanished as soon as it was written; does something else clean that directory?"
-            )
-        return Verified(archive, md5, held.mtime_ns)
+        mtime_ns = part.stat().st_mtime_ns
+        part.rename(self.directory / archive.name)
+        self._count(history, archive.bytes)
+        return Verified(archive, md5, mtime_ns)
+
+    def _count(self, history: _History, here: int) -> None:
+        self.moved(here - history.counted)
+        history.counted = here
 
     def _wait(self, seconds: float) -> None:
-        if self.stop.wait(seconds):
+        if self.stop.wait(seconds) if seconds else self.stop.is_set():
             raise Stopped
+
+
+@dataclass
+class _History:
+    """What came so far of one archive.
+
+    Attributes
+    ----------
+    part
+        Where it is kept until it is whole.
+    confirmed
+        The node was read again: what the bytes' headers say of date and content does not count any more.
+    came
+        MD5s of whole fetches that were refused.
+    counted
+        Bytes that `Fetcher.moved` was told of.
+    """
+
+    archive: Archive
+    part: Path
+    confirmed: bool
+    came: set[str] = field(default_factory=set)
+    counted: int = 0
+
+    def size(self) -> int:
+        """Bytes in the part file; 0 without one."""
+        held = hold(self.part)
+        return held.bytes if held else 0
+
+
+class Hashing:
+    """Hashes chunks, those of large archives in a thread beside the one that reads: MD5 takes as long as reading.
+
+    hashlib lets other threads run meanwhile. A context: on leaving it, the digest is that of all chunks.
+    """
+
+    #: Archives that are smaller are not worth a thread, in bytes.
+    WORTH = 8 << 20
+    #: Chunks that may wait to be hashed.
+    AHEAD = 4
+
+    def __init__(self, digest: Digest, size: int) -> None:
+        self._digest = digest
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(self.AHEAD)
+        self._thread = threading.Thread(target=self._run, daemon=True) if size >= self.WORTH else None
+
+    def __enter__(self) -> Hashing:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread:
+            self._chunks.put(None)
+            self._thread.join()
+
+    def update(self, chunk: bytes) -> None:
+        """Hash a chunk, now or soon."""
+        if self._thread:
+            self._chunks.put(chunk)
+        else:
+            self._digest.update(chunk)
+
+    def _run(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            self._digest.update(chunk)
 
 
 def part_path(directory: Path, archive: Archive) -> Path:
     """Where an unfinished transfer is kept: named after the archive and its content, so that contents never mix."""
-    identity = archive.md5 or f"{archive.bytes}-{archive.date.translate(str.maketrans('', '', ':-'))}"
+    identity = archive.md5 or f"{archive.bytes}-{archive.date_ns}"
     return directory / f"{archive.name}.{identity}{PART}"
 
 
-def _resume(part: Path, archive: Archive) -> tuple[hashlib._Hash, int]:
+def remove_outdated_parts(directory: Path, archives: Iterable[Archive]) -> None:
+    """Remove what was begun of other contents of some archives than those that are wanted now."""
+    wanted = {archive.name: part_path(directory, archive).name for archive in archives}
+    for name in scan(directory, lambda name: name.endswith(PART)):
+        archive_name = name.removesuffix(PART).rpartition(".")[0]
+        if wanted.get(archive_name, name) != name:
+            (directory / name).unlink()
+
+
+def _refuse_changed(archive: Archive, body: Body) -> None:
+    """Refuse a body that says of itself that it is not what was listed."""
+    if (
+        body.length not in (None, archive.bytes)
+        or (archive.md5 and body.md5 not in (None, archive.md5))
+        or (not archive.md5 and body.modified not in (None, archive.date_ns // 1_000_000_000))
+    ):
+        raise _Changed("it is not what was listed; run 'make avail'")
+
+
+def _resume(history: _History) -> tuple[Digest, int]:
     """Hash what came earlier; without an MD5 at the source it could not be told whether the rest belongs to it."""
     digest = hashlib.md5(usedforsecurity=False)
-    held = hold(part)
-    if held is None or not archive.md5 or not 0 < held.bytes < archive.bytes:
+    size = history.size()
+    if not history.archive.md5 or not 0 < size < history.archive.bytes:
         return digest, 0
-    with part.open("rb") as file:
+    with history.part.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    return digest, held.bytes
+    return digest, size
 
 
 def md5_of(path: Path) -> str:
@@ -253,5 +379,4 @@ def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]
         return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, AccessError))
     except OSError as error:
         # A full disk or a directory that may not be written stops every other archive, too.
-        problem = f"{what}: {error.strerror}; make room in '{error.filename}', or give ARCHIVES another directory"
-        return Result(tile, archive.name, problem=problem, fatal=True)
+        return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=True)

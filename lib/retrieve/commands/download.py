@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from retrieve.delivery import Delivery, Tally
-from retrieve.errors import RetrieveError
-from retrieve.plan import plan_download
+from retrieve.errors import RetrieveError, remedy
+from retrieve.outlook import Outlook, check_space, lifetime, look_ahead
+from retrieve.plan import TilePlan, plan_download
 from retrieve.result import complain, show, size, some
 from retrieve.settings import Settings
 from retrieve.stamps import Stamps
@@ -12,24 +13,44 @@ from retrieve.stamps import Stamps
 
 def main(settings: Settings) -> int:
     """Bring the stale tiles home; exit status 1 if some failed, 2 if none could be had at all."""
-    stamps = Stamps(settings.stamps, settings.product_set().model)
+    products = settings.product_set()
+    stamps = Stamps(settings.stamps, products.model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
     with stamps.lock():
+        plans = plan_download(settings, stamps)
+        outlook = look_ahead(plans, products, settings.archives)
+        if settings.dryrun:
+            return _foretell(plans, outlook, settings)
         try:
             settings.archives.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RetrieveError(
-                f"cannot make '{settings.archives}': {error.strerror}; give ARCHIVES another directory"
-            ) from error
-        delivery = Delivery(plan_download(settings, stamps), settings, stamps)
-        tally = delivery.tally
-        try:
-            delivery.run()
-        except (KeyboardInterrupt, SystemExit):
-            complain(f"stopped after {_sum(tally)}; run 'make download' again to go on")
-            raise
-        todo = delivery.count
+            raise RetrieveError(f"cannot make '{settings.archives}': {remedy(error)}") from error
+        if not settings.force:
+            check_space(outlook, settings.archives)
+        delivery = Delivery(plans, settings, stamps)
+        if outlook.fetch.total():
+            ends = delivery.access_ends()
+            complain(outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
+        return _deliver(delivery, settings)
+
+
+def _foretell(plans: list[TilePlan], outlook: Outlook, settings: Settings) -> int:
+    show(
+        settings,
+        text=[outlook.summary(), *outlook.table()] if plans else ["nothing to fetch"],
+        data={"tiles": [plan.tile for plan in plans], "fetch": outlook.fetch, "bytes": outlook.bytes},
+    )
+    return 0
+
+
+def _deliver(delivery: Delivery, settings: Settings) -> int:
+    tally, todo = delivery.tally, delivery.count
+    try:
+        delivery.run()
+    except (KeyboardInterrupt, SystemExit):
+        complain(f"stopped after {_sum(tally)}; run 'make download' again to go on")
+        raise
     show(
         settings,
         text=[f"{_sum(tally)}; {some(tally.done, 'tile')} brought up to date" if todo else "nothing to fetch"],

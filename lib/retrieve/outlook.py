@@ -1,0 +1,105 @@
+"""Outlook: what a download would do, and whether it can be done here."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrieve.archives import Decision, hold
+from retrieve.errors import RetrieveError
+from retrieve.plan import TilePlan
+from retrieve.products import ProductSet
+from retrieve.result import size, some
+from retrieve.transfer import part_path
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What some plans come to.
+
+    Attributes
+    ----------
+    tiles
+        Number of tiles.
+    fetch, bytes
+        By product: number of archives to fetch, and their bytes.
+    keep
+        Number of archives of these tiles that are here already.
+    need
+        Bytes that the disk must have free: what is fetched, less what it replaces or goes on from.
+    files
+        Number of files that come in addition to those that are here.
+    """
+
+    tiles: int
+    fetch: Counter[str]
+    bytes: Counter[str]
+    keep: int
+    need: int
+    files: int
+
+    def summary(self) -> str:
+        """Write it in a line."""
+        return (
+            f"{some(self.fetch.total(), 'archive')} of {some(self.tiles, 'tile')} to fetch, "
+            f"{size(self.bytes.total())}; {self.keep} of them are here"
+        )
+
+    def table(self) -> list[str]:
+        """Write it by product."""
+        return [f"  {name:<20} {count:>6}  {size(self.bytes[name]):>9}" for name, count in self.fetch.items()]
+
+
+def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path) -> Outlook:
+    """Add up what is to be fetched; an archive that has to be hashed first counts as here."""
+    match = products.matcher().fullmatch
+    names = [product.name for product in products]
+    fetch, sizes = Counter(dict.fromkeys(names, 0)), Counter(dict.fromkeys(names, 0))
+    keep = need = files = largest = 0
+    for plan in plans:
+        for archive in plan.stamp.archives:
+            if plan.decisions[archive.name] is not Decision.FETCH:
+                keep += 1
+                continue
+            found = match(archive.name)
+            name = names[found.lastindex - 1] if found and found.lastindex else archive.name
+            fetch[name] += 1
+            sizes[name] += archive.bytes
+            here = [hold(directory / archive.name), hold(part_path(directory, archive))]
+            files += not any(here)
+            need += archive.bytes - sum(one.bytes for one in here if one)
+            largest = max(largest, archive.bytes)
+    # What is replaced is still there until the new one is whole.
+    return Outlook(len(plans), fetch, sizes, keep, max(need, 0) + (largest if fetch.total() else 0), files)
+
+
+def check_space(outlook: Outlook, directory: Path) -> None:
+    """Make sure that what is to be fetched fits.
+
+    Raises
+    ------
+    RetrieveError
+        With the figures, if it does not.
+    """
+    status = os.statvfs(directory)
+    free = status.f_bavail * status.f_frsize
+    if outlook.need > free:
+        raise RetrieveError(
+            f"not enough space in '{directory}': {size(outlook.need)} are needed and {size(free)} are free; make room, "
+            "give ARCHIVES another directory, or FORCE=yes"
+        )
+    # Some file systems make inodes as they go, and report none at all.
+    if status.f_files and outlook.files > status.f_favail:
+        raise RetrieveError(
+            f"not enough inodes in '{directory}': {outlook.files} are needed and {status.f_favail} are free; remove "
+            "files, give ARCHIVES another directory, or FORCE=yes"
+        )
+
+
+def lifetime(ends: datetime) -> str:
+    """Write how long something lasts: in days, or in hours if it is less than two days."""
+    hours = int((ends - datetime.now(UTC)).total_seconds() // 3600)
+    return some(hours // 24, "day") if hours >= 48 else some(hours, "hour")
