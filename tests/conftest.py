@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,8 +126,3 @@ def vault(site: Site, space: VOSpace) -> str:
 def names(tile: str, psf: str = "mccd") -> list[str]:
     """Names of the archives of a tile."""
     return [archive_name(product, tile) for product in PRODUCTS_OF[psf]]
-
-
-def shown(words: list[str]) -> str:
-    """Write a command as a shell reads it."""
-    return shlex.join(words)

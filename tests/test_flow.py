@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HERE, RESULTS, TILES, Site, names
 
+from conftest import HERE, RESULTS, TILES, Site, names
 from retrieve.products import PRODUCTS_OF
 from vospace_demo.results import IMAGE_NAMES, make_archives, make_images, make_many
 from vospace_demo.server import VOSpace
@@ -62,7 +63,9 @@ def test_an_incomplete_tile_is_not_fetched_unless_partial(site: Site, at: str, c
     assert "tile_numbers.txt: 9/10 (90.0%) complete" in site.done("avail", f"INPUT_PATH={at}")
     site.done("download")
     assert len(site.files("archives")) == 63
-    assert f"{TILES[3]}: not at the source: final_cat_{TILES[3]}.tgz, pipeline_flag_{TILES[3]}.tgz" in site.done("missing")
+    assert f"{TILES[3]}: not at the source: final_cat_{TILES[3]}.tgz, pipeline_flag_{TILES[3]}.tgz" in site.done(
+        "missing"
+    )
     assert (site.directory / "missing.txt").read_text() == f"{TILES[3]}\n"
     site.done("download", "PARTIAL=yes")
     assert len(site.files("archives")) == 68
@@ -108,9 +111,7 @@ def test_the_second_sync_moves_nothing_whatever_the_number_of_tiles(
     assert processes[0] == processes[1] < 40
 
 
-def test_images_are_fetched_and_checked_as_what_they_are(
-    site: Site, tmp_path: Path, space: VOSpace, at: str
-) -> None:
+def test_images_are_fetched_and_checked_as_what_they_are(site: Site, tmp_path: Path, space: VOSpace, at: str) -> None:
     images = tmp_path / "space/cfis/tiles"
     images.mkdir(parents=True)
     for tile in TILES[:3]:
@@ -236,7 +237,9 @@ def damage_replace_by_html(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_delete, damage_truncate, damage_empty, damage_alter, damage_replace_by_html])
-def test_a_damaged_archive_alone_is_fetched_again(damage, site: Site, at: str, container: Path, space: VOSpace) -> None:
+def test_a_damaged_archive_alone_is_fetched_again(
+    damage: Callable[[Path], None], site: Site, at: str, container: Path, space: VOSpace
+) -> None:
     site.list_tiles(*TILES)
     site.done("sync", f"INPUT_PATH={at}")
     name = names(TILES[7])[5]
@@ -252,9 +255,7 @@ def test_a_damaged_archive_alone_is_fetched_again(damage, site: Site, at: str, c
 
 
 @pytest.mark.parametrize("service", ["vos", "arc"])
-def test_without_stamps_the_archives_are_checked_and_not_fetched(
-    service: str, site: Site, space: VOSpace
-) -> None:
+def test_without_stamps_the_archives_are_checked_and_not_fetched(service: str, site: Site, space: VOSpace) -> None:
     site.environment |= space.environment() | {"INSECURE": "yes"}
     site.list_tiles(*TILES)
     site.done("sync", f"INPUT_PATH={service}:{RESULTS}")
