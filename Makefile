@@ -17,6 +17,9 @@ HERE := $(dir $(THIS))
 ifneq (1,$(words $(THIS)))
   $(error there is a space in '$(THIS)', which Make cannot handle; move the toolkit)
 endif
+ifneq (,$(findstring t,$(filter-out --%,$(firstword -$(MAKEFLAGS)))))
+  $(error 'make -t' would stamp what was never verified; leave out -t)
+endif
 
 # Built-in rules would look for 20 sources of each stamp: 3.8 s instead of 0.1 s at 12,621 tiles.
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables --warn-undefined-variables --no-print-directory
@@ -41,8 +44,16 @@ ARCHIVES ?= archives##   where the archives are kept
 DEST ?= .##              where output/ is unpacked
 JOBS ?= 8##              transfers at once; make -jN sets it, too
 CHECK ?= quick##         how FITS files are checked: quick, full or none
+KEEP ?= yes##            no: delete a tile's archives once they are unpacked and checked
+SAMPLE ?=##              5%: verify that share of the tiles; empty: all of them
+LINK ?= final_cat##      what is linked: final_cat or pipeline_flag
+MAX_MEMBERS ?= 200000##  an archive with more files and directories is refused,
+MAX_BYTES ?= 200G##      or one that unpacks to more,
+MAX_RATIO ?= 200##       or to more than that many times its size, beyond 1 GB
 TIMEOUT ?= 60##          seconds without a byte before a request is made again
 RETRIES ?= 5##           how often
+PAGE ?= 10000##          nodes of a listing asked for at once, where the service pages
+PROBE ?= 20##            archives that a listing does not show are asked for by name, that many at random
 RATE ?=##                total bytes per second: 500k, 20M; empty: no limit
 DRYRUN ?= no##           yes: say what would be done, and change nothing
 FORCE ?= no##            yes: go on although it may not fit on the disk
@@ -52,20 +63,23 @@ FORMAT ?= text##         json: the result for programs
 V ?= 0##                 1: a line for each tile
 PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK TIMEOUT RETRIES RATE \
-            DRYRUN FORCE CERTFILE INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE LINK MAX_MEMBERS MAX_BYTES \
+            MAX_RATIO TIMEOUT RETRIES PAGE PROBE RATE DRYRUN FORCE CERTFILE INSECURE FORMAT V
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
   $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)
 endif
+ifneq (1,$(words $(STAMPS)))
+  $(error bad value STAMPS='$(STAMPS)'; give one directory, without a space in its name)
+endif
 
 # Sets: tiles by state.
-S          := $(STAMPS)/$(if $(findstring {tile},$(PRODUCTS)),files,$(PSF))
+S          := $(STAMPS)/$(if $(findstring {tile},$(PRODUCTS)),files,$(firstword $(PSF)))
 AVAILABLE  := $(patsubst $(S)/available/%,%,$(wildcard $(S)/available/*))
 INCOMPLETE := $(if $(filter yes,$(PARTIAL)),$(patsubst $(S)/incomplete/%,%,$(wildcard $(S)/incomplete/*)))
 DOWNLOADED := $(patsubst $(S)/downloaded/%,%,$(wildcard $(S)/downloaded/*))
 
-STEPS := avail download untar missing
+STEPS := avail download untar missing verify link
 .PHONY: $(STEPS) sync help env demo test lint lock FORCE
 
 # ---- Targets
@@ -82,9 +96,10 @@ help: ## these lines
 avail: env ## list the container and stamp each tile of TILES: what is complete over there?
 	@$(RETRIEVE) avail $(WORDS)
 
-ifeq (,$(wildcard $(S)/listing))
+# Where nothing was listed yet, once: with -n there still is no listing after it.
+ifeq (,$(filter environment%,$(origin LISTED))$(wildcard $(S)/listing))
 download: avail
-	@$(MAKE) -f $(THIS) download
+	@LISTED=yes $(MAKE) -f $(THIS) download
 else
 download: $(AVAILABLE:%=$(S)/downloaded/%) $(INCOMPLETE:%=$(S)/downloaded/%) | $(S)/stale-download env ## fetch what is newer there or damaged here
 	@$(RETRIEVE) download $(WORDS)
@@ -96,9 +111,15 @@ untar: $(DOWNLOADED:%=$(S)/extracted/%) | $(S)/stale-untar env ## unpack and che
 missing: env ## write missing.txt and say why each tile of it is missing
 	@$(RETRIEVE) missing $(WORDS)
 
+verify: env ## read archives and unpacked files again; what is bad loses its stamp
+	@$(RETRIEVE) verify $(WORDS)
+
+link: env ## link the catalogue (LINK) of each unpacked tile where ShapePipe's next step looks for it
+	@$(RETRIEVE) link $(WORDS)
+
 sync: ## avail, download, untar, missing; a tile that fails does not stop the others
-	@$(MAKE) -f $(THIS) avail; status=0; \
-	  for step in download untar missing; do $(MAKE) -f $(THIS) $$step || status=1; done; exit $$status
+	@$(MAKE) -f $(THIS) avail
+	@$(MAKE) -f $(THIS) -k download untar missing
 
 endif
 
@@ -113,10 +134,14 @@ $(INCOMPLETE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/incomplete/% | $(S)/s
 $(DOWNLOADED:%=$(S)/extracted/%): $(S)/extracted/%: $(S)/downloaded/% | $(S)/stale-untar
 	$(file >>$(S)/stale-untar,$*)
 $(S)/stale-download $(S)/stale-untar: FORCE
-	@mkdir -p $(@D) && : >$@ || { printf "cannot write '%s'; give STAMPS a directory of yours\n" $@ >&2; exit 2; }
+	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || { printf "cannot write '%s'; give STAMPS a directory of yours\n" $@ >&2; exit 2; }
 
 # ---- Mechanics
-quote    = '$(subst ','\'',$1)'
+define newline
+
+
+endef
+quote    = '$(subst ','\'',$(subst $(newline), ,$1))'
 # With -jN, N transfers at once, unless JOBS is given.
 PARALLEL = $(if $(filter command,$(firstword $(origin JOBS))),,$(patsubst -j%,JOBS=%,$(filter -j%,$(MAKEFLAGS))))
 WORDS    = $(foreach name,$(SETTINGS),$(call quote,$(name)=$($(name)))) $(filter-out JOBS=,$(PARALLEL))

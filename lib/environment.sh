@@ -9,7 +9,8 @@ die() {
 
 venv=$1 lock=$2
 
-if [ ! -x "$venv/bin/python" ]; then
+# One whose making was interrupted has no pip yet.
+if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
     for python in python3 python3.14 python3.13 python3.12 python3.11 ''; do
         [ -n "$python" ] || die "no Python 3.11 or newer; install one, or give PYTHON one that has the packages"
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break

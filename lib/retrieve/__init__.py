@@ -1,1 +1,7 @@
 """Bring the results of ShapePipe tiles home from a VOSpace container."""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - PYTHON is the user's choice
+    sys.stderr.write("'%s' is older than Python 3.11; give PYTHON a newer one\n" % sys.executable)  # noqa: UP031
+    sys.exit(2)

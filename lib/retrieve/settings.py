@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieve.errors import SettingError
-from retrieve.products import ProductSet, product_set
+from retrieve.products import LINKS, ProductSet, product_set
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
@@ -24,6 +24,13 @@ def _yes(value: str) -> bool:
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError("a whole number from 1")
+    return int(value)
+
+
+def _page(value: str) -> int:
+    # A page begins with the last node of the one before it: one node to a page would never end.
+    if not value.isdecimal() or int(value) < 2:
+        raise ValueError("a whole number from 2")
     return int(value)
 
 
@@ -46,10 +53,35 @@ def _rate(value: str) -> float:
     return float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[match[2]] if match else 0.0
 
 
+def _size(value: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)", value)
+    if not match:
+        raise ValueError("bytes, such as 500M or 200G")
+    return int(float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[match[2]])
+
+
+def _share(value: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", value)
+    if value and not (match and 0 < float(match[1]) <= 100):
+        raise ValueError("a share in percent, such as 5%")
+    return float(match[1]) / 100 if match else 1.0
+
+
+def _container(value: str) -> str:
+    if not value:
+        raise ValueError("a container or a directory")
+    return value
+
+
 def _path(value: str) -> Path:
     if not value:
         raise ValueError("a directory")
     return Path(value)
+
+
+def _escaped(value: str) -> str:
+    """Write a value as Make reads it: ``$`` doubled, a backslash before ``#``, and those before that doubled."""
+    return re.sub(r"(\\*)#", r"\1\1\#", value.replace("$", "$$"))
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -73,7 +105,7 @@ class Settings:
     """
 
     psf: str = _setting("mccd")
-    input_path: str = _setting("vos:cfis/cosmostat/kilbinger/results")
+    input_path: str = _setting("vos:cfis/cosmostat/kilbinger/results", _container)
     tiles: str = _setting("tile_numbers.txt")
     products: str = _setting("")
     partial: bool = _setting(False, _yes)
@@ -84,7 +116,15 @@ class Settings:
     check: str = _setting("quick", _one_of("quick", "full", "none"))
     timeout: float = _setting(60.0, _seconds)
     retries: int = _setting(5, _whole)
+    page: int = _setting(10_000, _page)
+    probe: int = _setting(20, _whole)
     rate: float = _setting(0.0, _rate)
+    keep: bool = _setting(True, _yes)
+    sample: float = _setting(1.0, _share)
+    link: str = _setting("final_cat", _one_of(*LINKS))
+    max_members: int = _setting(200_000, _count)
+    max_bytes: int = _setting(200_000_000_000, _size)
+    max_ratio: int = _setting(200, _count)
     dryrun: bool = _setting(False, _yes)
     force: bool = _setting(False, _yes)
     certfile: str = _setting("")
@@ -124,5 +164,5 @@ class Settings:
         for name in REMEMBERED:
             value = values[name]
             text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-            lines.append(f"{name} ?= {text.replace('$', '$$').replace('#', chr(92) + '#')}".rstrip() + "\n")
+            lines.append(f"{name} ?= {_escaped(text)}".rstrip() + "\n")
         return "".join(lines)

@@ -86,7 +86,7 @@ def read_lists(setting: str) -> tuple[TileList, ...] | None:
     SettingError
         If nothing is named, a list cannot be read, or a directory holds none.
     """
-    words = setting.split()
+    words = list(dict.fromkeys(setting.split()))
     if words == [EVERY]:
         return None
     if not words:
