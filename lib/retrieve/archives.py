@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import calendar
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Ends the name of a file whose transfer was not finished.
 PART = ".part"
 
@@ -48,9 +49,11 @@ class Archive:
         return self.bytes == other.bytes and self.date == other.date
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a `stat` says of an archive on disk: bytes, and mtime in nanoseconds since 1970."""
+class Held(NamedTuple):
+    """What a `stat` says of an archive on disk: bytes, and mtime in nanoseconds since 1970.
+
+    A tuple, since there may be 191,037 of them.
+    """
 
     bytes: int
     mtime_ns: int
@@ -84,7 +87,9 @@ class Decision(Enum):
     FETCH = "fetch"
 
 
-def decide(wanted: Archive, verified: Verified | None, held: Held | None) -> Decision:
+def decide(
+    wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False
+) -> Decision:
     """Decide what to do about an archive from its listing, its record and one `stat`.
 
     Parameters
@@ -95,6 +100,8 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None) -> Dec
         What the stamp of the downloaded tile recorded of it, if anything.
     held
         The file on disk, if there is one.
+    md5_may_be_old
+        Whether the source keeps the MD5 of a file that was rewritten; see `md5_may_be_old`.
 
     Notes
     -----
@@ -105,10 +112,14 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None) -> Dec
     =====================================  ==========================================  ========
     absent, or of another length           anything                                    FETCH
     mtime as recorded                      verified as the content that is wanted      KEEP
+    mtime as recorded                      verified, with another MD5 than is wanted   FETCH
     any mtime                              an MD5, the source's or the recorded one    HASH
     mtime is the date at the source        no MD5 anywhere                             INSPECT
     any other mtime                        no MD5 anywhere                             FETCH
     =====================================  ==========================================  ========
+
+    Where MD5s may be old, a content is the wanted one only if its date is too, and the source's MD5 counts only for a
+    file that has the date at the source as its mtime.
 
     HASH fetches if the MD5 of the file is not `expected_md5`. INSPECT fetches if the file is not sound (a gzip stream
     to its end, a FITS file to its last block). A fetched archive is given the date at the source as its mtime: so one
@@ -116,12 +127,18 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None) -> Dec
     """
     if held is None or held.bytes != wanted.bytes:
         return Decision.FETCH
+    dated = held.mtime_ns == wanted.date_ns
     known = verified is not None and verified.archive.same_content(wanted)
-    if known and verified is not None and verified.mtime_ns == held.mtime_ns:
-        return Decision.KEEP
-    if wanted.md5 or known:
+    if md5_may_be_old and verified is not None:
+        known = known and verified.archive.date == wanted.date
+    if verified is not None and verified.mtime_ns == held.mtime_ns:
+        if known:
+            return Decision.KEEP
+        if wanted.md5 and wanted.md5 != verified.md5:
+            return Decision.FETCH
+    if known or (wanted.md5 and (dated or not md5_may_be_old)):
         return Decision.HASH
-    return Decision.INSPECT if held.mtime_ns == wanted.date_ns else Decision.FETCH
+    return Decision.INSPECT if dated else Decision.FETCH
 
 
 def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
@@ -129,6 +146,11 @@ def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
     if verified is not None and verified.archive.same_content(wanted):
         return verified.md5
     return wanted.md5
+
+
+def md5_may_be_old(source: str) -> bool:
+    """Whether the MD5s at a source may be those of older bytes: Cavern keeps them when a mounted file is rewritten."""
+    return source.startswith("arc:") or "~arc/" in source
 
 
 def nanoseconds(date: str) -> int:
@@ -140,8 +162,8 @@ def nanoseconds(date: str) -> int:
         If it is not a date.
     """
     whole, _, fraction = date.rstrip("Z").partition(".")
-    seconds = calendar.timegm(datetime.fromisoformat(whole).timetuple())
-    return seconds * 1_000_000_000 + int(f"{fraction:0<9.9}")
+    since = datetime.fromisoformat(whole).replace(tzinfo=UTC) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
 
 
 def date_of(time_ns: int) -> str:
@@ -155,24 +177,21 @@ def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
 
     A directory that does not exist holds none. What is not a regular file does not count.
     """
-    held = {}
     try:
         with os.scandir(directory) as entries:
-            for entry in entries:
-                if wanted(entry.name) and entry.is_file(follow_symlinks=True):
-                    held[entry.name] = Held(*_size_and_mtime(entry.stat()))
-    except FileNotFoundError:
+            return {
+                entry.name: Held((status := entry.stat()).st_size, status.st_mtime_ns)
+                for entry in entries
+                if wanted(entry.name) and entry.is_file()
+            }
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return held
 
 
 def hold(path: Path) -> Held | None:
     """Look at one file; None if it is not there."""
     try:
-        return Held(*_size_and_mtime(path.stat()))
+        status = path.stat()
     except FileNotFoundError:
         return None
-
-
-def _size_and_mtime(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+    return Held(status.st_size, status.st_mtime_ns)

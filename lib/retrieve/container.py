@@ -7,134 +7,54 @@ serve ranges; Cavern (``arc:``) lists a container in one document and sends the 
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from email.utils import mktime_tz, parsedate_tz
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
-from urllib.parse import quote, urlparse
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import quote, unquote, urlparse
 
-from retrieve.archives import Archive, date_of
+from retrieve.archives import Archive
+from retrieve.directory import Directory
 from retrieve.errors import AccessError, Gone, ListingError, SettingError, Transient
 from retrieve.faults import expiry, naming, refuse_html
-from retrieve.nodes import Page, archive_of, is_container, is_readable, name_of, parse_node, parse_page
+from retrieve.listing import Listing, gather
+from retrieve.nodes import Page, archive_of, is_container, is_readable, parse_node, parse_page, target_of
 from retrieve.patience import patiently
 from retrieve.settings import Settings
+from retrieve.source import CHUNK, Body, Container
 
 if TYPE_CHECKING:
     import requests
     from lxml import etree
     from vos.vos import EndPoints
 
-#: Nodes asked for at once where the service pages (Vault).
-PAGE = 10_000
-#: Bytes read at once from a body.
-CHUNK = 1 << 20
+    from retrieve.connections import Connections
 
-
-#: Seconds to wait for a connection to be made.
-_CONNECT = 20
+#: Bytes of a listing read at once.
+_PIECE = 1 << 18
+#: Links that may lead to links.
+_LINKS = 10
+#: Seconds to wait for a connection to be made, if TIMEOUT is not less.
+_CONNECT = 20.0
+#: Chunks of a limited rate in a second: of no more than this many at once is the rate exceeded for a moment.
+_CHUNKS_PER_SECOND = 8
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True)
-class Body:
-    """The bytes of an archive on their way.
-
-    Attributes
-    ----------
-    start
-        Offset of the first byte that will come.
-    length
-        Length of the whole archive as the sender says now, in bytes; None if it does not say.
-    md5
-        MD5 of the whole archive as the sender says now, or None.
-    modified
-        When it was modified as the sender says now, in whole seconds since 1970, or None.
-    chunks
-        The bytes, as they are stored, whatever `Content-Encoding` says.
-    """
-
-    start: int
-    length: int | None
-    md5: str | None
-    modified: int | None
-    chunks: Iterator[bytes]
-
-
-class Container(Protocol):
-    """Somewhere that archives can be listed in and read from; usable from several threads.
-
-    Attributes
-    ----------
-    uri
-        As the user named it.
-    md5_may_be_old
-        Whether the MD5 of an archive may be that of bytes that were replaced since: Cavern keeps it when a file is
-        rewritten on the mounted file system.
-    """
-
-    uri: str
-    md5_may_be_old: bool
-
-    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> list[Archive]:
-        """List the archives whose names match.
-
-        Parameters
-        ----------
-        matches
-            Called with each file name; what is false is not kept.
-        seen
-            Called now and then with the number of nodes that came.
-
-        Raises
-        ------
-        ListingError
-            If the listing is not known to be complete: nothing may be concluded from it.
-        AccessError
-            If the caller may not read the container.
-        """
-
-    def look_up(self, name: str) -> Archive | None:
-        """Ask for one archive by name; None if it is not there."""
-
-    def check(self) -> None:
-        """Make sure that the container is there and that the caller may read it.
-
-        Raises
-        ------
-        ListingError, AccessError
-            If not.
-        """
-
-    def access_ends(self) -> datetime | None:
-        """When the caller's credentials end, if they do; makes sure that the service can be reached.
-
-        Raises
-        ------
-        AccessError, Transient
-            If the credentials cannot be used, or the service does not answer.
-        """
-
-    def read(self, name: str, start: int, attempt: int) -> AbstractContextManager[Body]:
-        """Open an archive, from the byte `start` where the source can; see `Body.start`.
-
-        Parameters
-        ----------
-        attempt
-            Counted from 0; later ones may use another of the hosts that hold the archive.
-
-        Raises
-        ------
-        Gone, Transient, AccessError
-            See there; also while the chunks are read.
-        """
+def open_containers(input_path: str, settings: Settings) -> list[Container]:
+    """Open what ``INPUT_PATH`` names: a container or several with spaces between them; see `open_container`."""
+    words = [input_path] if Path(input_path).is_dir() else input_path.split()
+    if not words:
+        raise SettingError("INPUT_PATH names no container; give it vos:…, arc:… or a directory")
+    return [open_container(word, settings) for word in dict.fromkeys(words)]
 
 
 def open_container(input_path: str, settings: Settings) -> Container:
@@ -162,7 +82,7 @@ def open_container(input_path: str, settings: Settings) -> Container:
                 f"'cadc-get-cert -u USER --cert-filename {settings.certfile}'"
             )
         return VOSpace(input_path.rstrip("/"), settings)
-    if re.match("[a-z]+:", input_path):
+    if re.match("[a-z][a-z0-9+.-]*:", input_path) and not Path(input_path).exists():
         raise SettingError(
             f"unknown kind of container '{input_path}'; give INPUT_PATH vos:, vault:, arc: or a directory"
         )
@@ -171,67 +91,12 @@ def open_container(input_path: str, settings: Settings) -> Container:
     return Directory(Path(input_path))
 
 
-class Directory:
-    """A local directory, such as a container that is mounted or was copied."""
+class _Addresses(NamedTuple):
+    """Where a service is: its nodes, its files, and where transfers are negotiated."""
 
-    md5_may_be_old = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.uri = str(path)
-
-    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> list[Archive]:
-        """List the directory; see `Container`."""
-        archives = []
-        try:
-            with os.scandir(self.path) as entries:
-                for count, entry in enumerate(entries, start=1):
-                    if count % PAGE == 0:
-                        seen(count)
-                    if matches(entry.name) and entry.is_file():
-                        status = entry.stat()
-                        archives.append(Archive(entry.name, status.st_size, None, date_of(status.st_mtime_ns)))
-        except OSError as error:
-            raise ListingError(f"cannot list '{self.path}': {error.strerror}") from error
-        return archives
-
-    def look_up(self, name: str) -> Archive | None:
-        """Look at one file; see `Container`."""
-        try:
-            status = (self.path / name).stat()
-        except FileNotFoundError:
-            return None
-        return Archive(name, status.st_size, None, date_of(status.st_mtime_ns))
-
-    def check(self) -> None:
-        """Make sure that the directory can be read; see `Container`."""
-        if not os.access(self.path, os.R_OK | os.X_OK):
-            raise AccessError(f"cannot read '{self.path}'; ask its owner for access")
-
-    def access_ends(self) -> None:
-        """Never; see `Container`."""
-
-    @contextmanager
-    def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
-        """Open one file; see `Container`."""
-        try:
-            file = (self.path / name).open("rb")
-        except FileNotFoundError as error:
-            raise Gone("it does not exist") from error
-        except OSError as error:
-            raise AccessError(f"{error.strerror}; ask its owner for access") from error
-        with file:
-            file.seek(start)
-            status = os.fstat(file.fileno())
-            yield Body(start, status.st_size, None, int(status.st_mtime), self._chunks(file))
-
-    @staticmethod
-    def _chunks(file: BinaryIO) -> Iterator[bytes]:
-        try:
-            while chunk := file.read(CHUNK):
-                yield chunk
-        except OSError as error:
-            raise Transient(str(error.strerror)) from error
+    nodes: str
+    files: str
+    transfer: str
 
 
 class VOSpace:
@@ -248,50 +113,47 @@ class VOSpace:
     def __init__(self, uri: str, settings: Settings) -> None:
         self.uri = uri
         self._settings = settings
-        self._timeout = (_CONNECT, settings.timeout)
+        self._timeout = (min(_CONNECT, settings.timeout), settings.timeout)
         self._path = quote(urlparse(uri).path.strip("/"))
         self._threads = threading.local()
         # The client reads and writes the registry's cache below $HOME, which two threads must not do at once.
         self._making = threading.Lock()
         self._paged = False
+        self._known: _Addresses | None = None
+        self._connections: Connections | None = None
 
     @property
     def md5_may_be_old(self) -> bool:
         """True for Cavern; see `Container`."""
         return not self._paged
 
-    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> list[Archive]:
-        """List the container: on Vault page by page until one brings nothing new, on Cavern at once.
+    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
+        """List the container: on Vault page by page, on Cavern in one answer; see `Container` and `gather`."""
+        with naming(f"cannot list '{self.uri}'", self._credentials), _advising():
+            url = self._open()
 
-        A Vault that caps its pages below our limit is asked for more like any other. See `Container`.
-        """
-        with naming(f"cannot list '{self.uri}'", self._credentials):
-            url = f"{self._endpoints().nodes}/{self._path}"
-            self.check()
-            archives: dict[str, Archive] = {}
-            cursor = None
-            while True:
-                page = self._again(lambda _, cursor=cursor: self._page(url, cursor, matches, seen))
-                if cursor and page.first != cursor:
-                    raise ListingError("a page did not begin where the one before it ended; try again later")
-                for archive in page.archives:
-                    if cursor and archive.name == name_of(cursor):
-                        continue
-                    if archive.name in archives:
-                        raise ListingError(f"'{archive.name}' came twice; try again later")
-                    archives[archive.name] = archive
-                if not self._paged or page.last == cursor:
-                    return list(archives.values())
-                cursor = page.last
+            def ask(cursor: str, before: int) -> Page:
+                return self._again(lambda _: self._page(url, cursor, matches, lambda count: seen(before + count)))
+
+            listing = gather(ask, paged=self._paged)
+            with ThreadPoolExecutor(self._settings.jobs) as pool:
+                targets = pool.map(self._target, listing.links.values())
+                for (name, (_, target)), found in zip(listing.links.items(), targets, strict=True):
+                    if isinstance(found, Archive):
+                        listing.archives[name] = replace(found, name=name)
+                    else:
+                        listing.astray[name] = f"it leads to '{target}', and {found}"
+            return listing
 
     def look_up(self, name: str) -> Archive | None:
         """Ask for one node; see `Container`."""
-        with naming(f"cannot look up '{name}'", self._credentials):
-            url = f"{self._endpoints().nodes}/{self._path}/{quote(name)}"
+        with naming(f"cannot look up '{name}'", self._credentials), _advising():
             try:
-                return archive_of(self._again(lambda _: self._node(url, {"limit": "0"})))
+                node = self._follow(f"{self._addresses().nodes}/{self._path}/{quote(name)}", {"limit": "0"})
             except Gone:
                 return None
+            archive = archive_of(node)
+            return replace(archive, name=name) if archive else None
 
     def access_ends(self) -> datetime | None:
         """When the certificate ends; see `Container`."""
@@ -304,52 +166,109 @@ class VOSpace:
         """Open one file; see `Container`."""
         with ExitStack() as stack:
             with naming("", self._credentials):
-                headers = {"Range": f"bytes={start}-"} if start else {}
-                response = stack.enter_context(self._get(self._file_url(name, attempt), headers=headers))
+                url = self._file_url(name, attempt)
+                try:
+                    response = stack.enter_context(self._get(url, headers=_range(start)))
+                except Exception as error:
+                    if not start or not _is_past_the_end(error):
+                        raise
+                    response = stack.enter_context(self._get(url))
                 body = _body(response, start)
             # What the caller does with the bytes is no concern of `naming`: its disk may be full.
-            yield replace(body, chunks=self._chunks(body.chunks))
+            yield replace(body, chunks=self._chunks(response))
 
-    def _chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the bytes as they are stored: with Content-Encoding gzip they are the .tgz itself."""
+        rate = self._settings.rate
+        size = min(CHUNK, int(rate / _CHUNKS_PER_SECOND) + 1) if rate else CHUNK
         with naming("", self._credentials):
-            yield from chunks
+            yield from response.raw.stream(size, decode_content=False)
 
     def _file_url(self, name: str, attempt: int) -> str:
         """Where to get a file: on Vault the first try follows a redirect, later ones the negotiated hosts in turn."""
-        endpoints = self._endpoints()
         if attempt and self._paged:
-            urls = self._threads.client.get_node_url(
-                f"{self.uri}/{name}", method="GET", view="data", full_negotiation=True
-            )
+            urls = self._negotiated(f"{self.uri}/{name}")
             if urls:
                 return urls[(attempt - 1) % len(urls)]
-        return f"{endpoints.files}/{self._path}/{quote(name)}"
+        return f"{self._addresses().files}/{self._path}/{quote(name)}"
+
+    def _negotiated(self, uri: str) -> list[str]:
+        """Pre-authorised URLs of a file on the hosts that have it; none where that cannot be negotiated now."""
+        from xml.etree.ElementTree import ParseError
+
+        import requests
+        from cadcutils import exceptions as cadc
+        from cadcutils.net import Transfer
+
+        # Without a security method, which would bring URLs that are not pre-authorised, too.
+        negotiation = Transfer(self._endpoints().session)
+        uri = self._threads.client.fix_uri(uri)
+        try:
+            return negotiation.transfer(self._addresses().transfer, uri, Transfer.DIRECTION_PULL_FROM)
+        except (cadc.HttpException, requests.RequestException, OSError, RuntimeError, ParseError):
+            return []
 
     def check(self) -> None:
-        """Ask whether the caller may read the container; see `Container`.
+        """Ask whether the caller may read the container; see `Container`."""
+        with naming(f"cannot read '{self.uri}'", self._credentials):
+            self._open()
 
-        One that may not is shown an empty container, with status 200.
+    def _open(self) -> str:
+        """Return the URL at which the container is listed, which the caller may read.
+
+        One that the caller may not read is shown as an empty one, with status 200.
         """
-        url = f"{self._endpoints().nodes}/{self._path}"
-        root = self._again(lambda _: self._node(url, {"limit": "0", "detail": "max"}))
+        root = self._follow(f"{self._addresses().nodes}/{self._path}", {"limit": "0", "detail": "max"})
         if not is_container(root):
             raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
         if not is_readable(root):
             raise AccessError(f"you may not read it{self._credentials()}")
+        return self._url_of(root.get("uri", ""))
+
+    def _follow(self, url: str, query: dict[str, str]) -> etree._Element:
+        """Ask for a node, and if it is a link for the one that it leads to.
+
+        Raises
+        ------
+        Gone
+            If there is none, or the link leads out of the service.
+        """
+        for _ in range(_LINKS):
+            node = self._again(lambda _, url=url: self._node(url, query))
+            target = target_of(node)
+            if target is None:
+                return node
+            url = self._beside(node.get("uri", ""), target)
+        raise Gone("leads in a circle")
+
+    def _target(self, link: tuple[str, str]) -> Archive | str:
+        """Archive that a link leads to, or why it leads to none."""
+        try:
+            return archive_of(self._follow(self._beside(*link), {"limit": "0"})) or "that is no file"
+        except AccessError:
+            return "you may not read that"
+        except Gone as error:
+            return str(error).partition(";")[0]
+
+    def _beside(self, uri: str, target: str) -> str:
+        """URL of the node that a link leads to, if that is in the same service."""
+        if not urlparse(target).netloc or urlparse(target).netloc != urlparse(uri).netloc:
+            raise Gone("that is out of reach of this service")
+        return self._url_of(target)
+
+    def _url_of(self, uri: str) -> str:
+        return f"{self._addresses().nodes}/{quote(unquote(urlparse(uri).path.strip('/')))}"
 
     def _node(self, url: str, query: dict[str, str]) -> etree._Element:
         with self._get(url, params=query) as response:
             return parse_node(response.content)
 
-    def _page(
-        self, url: str, cursor: str | None, matches: Callable[[str], object], seen: Callable[[int], None]
-    ) -> Page:
-        query = {"limit": str(PAGE)} if self._paged else {}
+    def _page(self, url: str, cursor: str, matches: Callable[[str], object], seen: Callable[[int], None]) -> Page:
+        query = {"limit": str(self._settings.page)} if self._paged else {}
         if cursor:
             query["uri"] = cursor
         with self._get(url, params=query) as response:
-            response.raw.decode_content = True
-            return parse_page(response.raw, matches, seen)
+            return parse_page(response.raw.stream(_PIECE, decode_content=True), matches, seen, cursor)
 
     def _again(self, action: Callable[[int], _Answer]) -> _Answer:
         """Make a request of a listing, and again where it fails in a way that may pass."""
@@ -365,6 +284,8 @@ class VOSpace:
         if not hasattr(self._threads, "endpoints"):
             import vos
 
+            from retrieve.connections import Connections
+
             with self._making:
                 self._threads.client = vos.Client(
                     vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
@@ -376,18 +297,32 @@ class VOSpace:
                         "the service's registry does not answer; check the network, and give INSECURE=yes if the "
                         "server has a certificate of its own making"
                     ) from error
+                if self._known is None:
+                    self._known = _Addresses(endpoints.nodes, endpoints.files, endpoints.transfer)
+                    self._connections = Connections(self._settings.jobs + 1, self._settings.insecure)
             if endpoints.conn.subject.certificate:
                 expiry(endpoints.conn.subject.certificate)
+            session = endpoints.session
             # Its own retries wait at least 30 s, and only for some of the faults that pass.
-            endpoints.session.retry = False
+            session.retry = False
+            session.mount("https://", self._connections)
+            session.request = partial(session.request, timeout=self._timeout)
             self._paged = "vault" in endpoints.uri
             self._threads.endpoints = endpoints
         return self._threads.endpoints
 
+    def _addresses(self) -> _Addresses:
+        """Return the addresses of the service, asked for once.
+
+        The client would look them up again every ten minutes, in each thread, in a cache that the others write.
+        """
+        self._endpoints()
+        return self._known
+
     @contextmanager
     def _get(self, url: str, **options: object) -> Iterator[requests.Response]:
         session = self._endpoints().session
-        with session.get(url, stream=True, timeout=self._timeout, **options) as response:
+        with session.get(url, stream=True, **options) as response:
             refuse_html(response)
             yield response
 
@@ -396,7 +331,21 @@ class VOSpace:
         certificate = self._endpoints().conn.subject.certificate
         if certificate is None:
             return " without a certificate; make one with 'cadc-get-cert -u USER'"
+        try:
+            expiry(certificate)
+        except AccessError as error:  # while the run went on
+            return f" with '{certificate}': {error}"
         return f" with the certificate '{certificate}'; ask the owner for access, or give CERTFILE another"
+
+
+@contextmanager
+def _advising() -> Iterator[None]:
+    """Say what to do about a fault that did not pass: nothing may be concluded from half a listing."""
+    try:
+        yield
+    except Transient as error:
+        text = str(error)
+        raise ListingError(text if "; " in text else f"{text}; try again later") from error
 
 
 def _body(response: requests.Response, start: int) -> Body:
@@ -419,6 +368,15 @@ def _body(response: requests.Response, start: int) -> Body:
         total,
         extract_md5(response.headers),
         mktime_tz(modified) if modified else None,
-        # The bytes as they are stored: with Content-Encoding gzip they are the .tgz itself.
-        response.raw.stream(CHUNK, decode_content=False),
+        iter(()),
     )
+
+
+def _range(start: int) -> dict[str, str]:
+    return {"Range": f"bytes={start}-"} if start else {}
+
+
+def _is_past_the_end(error: Exception) -> bool:
+    """Whether a range was refused because the file is not that long (any more)."""
+    response = getattr(getattr(error, "orig_exception", None), "response", None)
+    return getattr(response, "status_code", None) == 416

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from retrieve.archives import Archive, Decision, Held, decide, scan
+from retrieve.archives import Archive, Decision, Held, Verified, decide, md5_may_be_old, scan
 from retrieve.settings import Settings
-from retrieve.stamps import AVAILABLE, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
 from retrieve.tiles import read_lists, union
 
 
@@ -33,6 +33,12 @@ class TilePlan:
     record: Record
     decisions: dict[str, Decision]
 
+    def kept(self) -> Iterator[Verified]:
+        """What is simply kept, as it is at the source now: its date may be newer than that of the same bytes before."""
+        for archive in self.stamp.archives:
+            if self.decisions[archive.name] is Decision.KEEP:
+                yield replace(self.record.verified[archive.name], archive=archive)
+
     def todo(self) -> Iterator[tuple[str, Archive]]:
         """Tile and archive of whatever is not simply kept."""
         return (
@@ -45,17 +51,21 @@ def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
     lists = read_lists(settings.tiles)
     if lists is not None:
         return sorted(union(lists))
-    return sorted(stamps.tiles(AVAILABLE).keys() | stamps.tiles(INCOMPLETE).keys())
+    return sorted({tile for state in (AVAILABLE, INCOMPLETE, DOWNLOADED) for tile in stamps.tiles(state)})
 
 
 def plan_tile(tile: str, stamp: Stamp, stamp_ns: int, record: Record, held: dict[str, Held]) -> TilePlan:
     """Decide about each archive of a tile; see `decide`."""
+    may_be_old = md5_may_be_old(stamp.source)
     return TilePlan(
         tile,
         stamp,
         stamp_ns,
         record,
-        {one.name: decide(one, record.verified.get(one.name), held.get(one.name)) for one in stamp.archives},
+        {
+            one.name: decide(one, record.verified.get(one.name), held.get(one.name), md5_may_be_old=may_be_old)
+            for one in stamp.archives
+        },
     )
 
 
@@ -73,18 +83,74 @@ def plan_download(settings: Settings, stamps: Stamps) -> list[TilePlan]:
     for tile in listed_tiles(settings, stamps):
         if tile not in at_source:
             continue
-        record = stamps.downloaded(tile)
-        if tile not in stale and is_here(record, held):
+        if tile not in stale and is_untouched(stamps.text(DOWNLOADED, tile), held):
+            continue
+        record, here = held_or_freed(stamps, tile, held)
+        if tile not in stale and is_here(record, here):
             continue
         found = stamps.source(tile)
-        if found is not None:
-            plans.append(plan_tile(tile, *found, record, held))
+        if found is not None and found[0].archives:
+            plans.append(plan_tile(tile, *found, record, here))
     return plans
+
+
+def settled(stamps: Stamps, held: dict[str, Held]) -> Iterator[str]:
+    """Give the complete tiles of which nothing lacks here.
+
+    Only their record is read: it repeats the stamp that it answers, which has the same mtime.
+    """
+    at_source, downloaded = stamps.tiles(AVAILABLE), stamps.tiles(DOWNLOADED)
+    return (
+        tile
+        for tile, mtime_ns in at_source.items()
+        if downloaded.get(tile) == mtime_ns and is_untouched(stamps.text(DOWNLOADED, tile), held)
+    )
 
 
 def held_archives(settings: Settings) -> dict[str, Held]:
     """Archives of the products of a run that are here."""
     return scan(settings.archives, settings.product_set().matcher().fullmatch)
+
+
+def held_or_freed(stamps: Stamps, tile: str, held: dict[str, Held]) -> tuple[Record, dict[str, Held]]:
+    """Give the record of a tile, and what is held; with archives that were freed as if they were still here.
+
+    =====================================  ===================================  =================================
+    on disk                                unpacked and freed (``KEEP=no``)     counts as
+    =====================================  ===================================  =================================
+    yes                                    anything                             what it is
+    no                                     no, or as other content than         not here
+                                           was recorded last
+    no                                     yes                                  held as it was recorded
+    =====================================  ===================================  =================================
+    """
+    record = stamps.downloaded(tile)
+    if is_here(record, held):
+        return record, held
+    freed = {
+        name: one for name, one in stamps.extracted(tile).verified.items() if one.mtime_ns == 0 and name not in held
+    }
+    if not freed:
+        return record, held
+    verified = freed | record.verified
+    here = {name: held[name] for name in verified if name in held}
+    for name, one in freed.items():
+        if verified[name].md5 == one.md5:
+            here[name] = Held(verified[name].archive.bytes, verified[name].mtime_ns)
+    return Record(record.source, verified), here
+
+
+def is_untouched(text: str, held: dict[str, Held]) -> bool:
+    """Whether `is_here` holds for the record that a stamp's text is; without making objects of thousands of stamps."""
+    lines = text.split("\n")[1:-1]
+    try:
+        for line in lines:
+            name, size, _, _, mtime_ns, *_ = line.split("\t")
+            if held[name] != (int(size), int(mtime_ns)):
+                return False
+    except (KeyError, ValueError):
+        return False
+    return bool(lines)
 
 
 def is_here(record: Record, held: dict[str, Held]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieve.errors import SettingError
+from retrieve.tiles import dashed
 
 _OF_EVERY_MODEL = ("final_cat", "pipeline_flag", "logs", "setools_mask", "setools_stat", "setools_plot")
 
@@ -20,6 +21,14 @@ PRODUCTS_OF: dict[str, tuple[str, ...]] = {
     "mccd": (*_OF_EVERY_MODEL, "mccd_fit_val_runner"),
 }
 
+#: The files that ShapePipe's next step reads, a tile each (written there as 182-308): by product.
+_EXPECTED = {"final_cat": "final_cat-{tile}.fits", "pipeline_flag": "pipeline_flag-{tile}.fits"}
+#: Where it looks for them: by product, the run and its module.
+LINKS: dict[str, tuple[str, str]] = {
+    "final_cat": ("run_sp_combined", "make_catalog_runner"),
+    "pipeline_flag": ("run_sp_combined_flag", "mask_runner"),
+}
+
 #: Stands for the tile number in a pattern of file names.
 PLACE = "{tile}"
 
@@ -27,6 +36,14 @@ PLACE = "{tile}"
 def archive_name(product: str, tile: str) -> str:
     """Name of the archive of one product of one tile, such as ``final_cat_182.308.tgz``."""
     return f"{product}_{tile}.tgz"
+
+
+def expected_file(archive: str, tile: str) -> str | None:
+    """Name of the file for which a tile's archive is there; None if any will do."""
+    for product, pattern in _EXPECTED.items():
+        if archive == archive_name(product, tile):
+            return pattern.replace(PLACE, dashed(tile))
+    return None
 
 
 @dataclass(frozen=True)
@@ -39,14 +56,17 @@ class Product:
         The product's name, such as ``final_cat``; the pattern itself where the user gave patterns.
     pattern
         File name at the source, with `PLACE` where the tile number goes.
+    separator
+        What stands between the two halves of the tile number in the file name.
     """
 
     name: str
     pattern: str
+    separator: str = "."
 
     def archive(self, tile: str) -> str:
         """File name of this product for a tile number in the form ``182.308``."""
-        return self.pattern.replace(PLACE, tile)
+        return self.pattern.replace(PLACE, tile.replace(".", self.separator))
 
 
 @dataclass(frozen=True)
@@ -73,11 +93,12 @@ class ProductSet:
     def matcher(self) -> re.Pattern[str]:
         """Compile a pattern for ``fullmatch`` on a file name.
 
-        Group number *i*, counted from 1, holds the tile number if the name belongs to product *i - 1*;
-        ``match.lastindex`` tells which.
+        Group number *i*, counted from 1, holds the tile number as it stands in the name, if the name belongs to product
+        *i - 1*; ``match.lastindex`` tells which.
         """
         one_each = (
-            "([0-9]{3}[.][0-9]{3})".join(re.escape(part) for part in product.pattern.split(PLACE)) for product in self
+            f"([0-9]{{3}}[{product.separator}][0-9]{{3}})".join(map(re.escape, product.pattern.split(PLACE)))
+            for product in self
         )
         return re.compile("|".join(one_each))
 
@@ -113,6 +134,13 @@ def product_set(psf: str, selection: str) -> ProductSet:
             )
     chosen = tuple(name for name in known if not words or name in words)
     return ProductSet(psf, tuple(Product(name, archive_name(name, PLACE)) for name in chosen))
+
+
+def named_files(products: ProductSet, extension: str) -> ProductSet:
+    """Give the same products as ShapePipe names their files, such as ``final_cat-182-308.fits``."""
+    return ProductSet(
+        "files", tuple(Product(one.name, f"{one.name}-{PLACE}.{extension}", separator="-") for one in products)
+    )
 
 
 def _pattern_set(words: tuple[str, ...]) -> ProductSet:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,66 +97,6 @@ class Record:
         return cls(source, {row[0]: _verified(row) for row in rows})
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """What `extracted/TILE` says: the archives that were unpacked, and the files that came out of each.
-
-    Attributes
-    ----------
-    verified
-        By archive name, as in `Record`.
-    files
-        By archive name: path below the run's destination (such as ``output/…/final_cat-182-308.fits``) and bytes.
-    """
-
-    source: str = ""
-    verified: dict[str, Verified] = field(default_factory=dict)
-    files: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def paths(self) -> set[str]:
-        """Paths of all files."""
-        return {path for files in self.files.values() for path in files}
-
-    def text(self) -> str:
-        """Write the record: below an archive's line its directories, below these their files and bytes."""
-        lines = [f"# {self.source}"]
-        for name, one in self.verified.items():
-            lines.append(_verified_line(one))
-            here = None
-            for path, size in sorted(self.files[name].items()):
-                directory, _, base = path.rpartition("/")
-                if directory != here:
-                    here = directory
-                    lines.append(f"\t{directory}/")
-                lines.append(f"\t\t{base}\t{size}")
-        return "\n".join(lines) + "\n"
-
-    @classmethod
-    def parse(cls, text: str) -> Unpacked:
-        """Read what `text` wrote.
-
-        Raises
-        ------
-        ValueError
-            If it is not a record of unpacked files.
-        """
-        lines = text.splitlines(keepends=True)
-        source, rows = _rows("".join(line for line in lines if not line.startswith("\t")))
-        verified = {row[0]: _verified(row) for row in rows}
-        files: dict[str, dict[str, int]] = {}
-        members: dict[str, int] = {}
-        directory = ""
-        for line in text.splitlines()[1:]:
-            if line.startswith("\t\t"):
-                base, size = line[2:].split("\t")
-                members[directory + base] = int(size)
-            elif line.startswith("\t"):
-                directory = line[1:]
-            else:
-                members = files[line.partition("\t")[0]] = {}
-        return cls(source, verified, files)
-
-
 def _archive_line(archive: Archive) -> str:
     return f"{archive.name}\t{archive.bytes}\t{archive.md5 or _NONE}\t{archive.date}"
 
@@ -219,10 +159,19 @@ class Stamps:
     def read(self, state: str, tile: str) -> tuple[str, int] | None:
         """Text of a stamp and its mtime in nanoseconds, both of the same file; None without one."""
         try:
-            with self.path(state, tile).open(encoding="utf-8") as file:
-                return file.read(), os.fstat(file.fileno()).st_mtime_ns
+            # A path as text: thousands of stamps are read at a time.
+            with open(f"{self.directory}/{state}/{tile}", "rb") as file:  # noqa: PTH123
+                return file.read().decode(), os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             return None
+
+    def text(self, state: str, tile: str) -> str:
+        """Text of a stamp; empty without one."""
+        try:
+            with open(f"{self.directory}/{state}/{tile}", "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read().decode()
+        except FileNotFoundError:
+            return ""
 
     def source(self, tile: str) -> tuple[Stamp, int] | None:
         """What is at the source of a tile, complete or not, and the mtime of that stamp."""
@@ -248,13 +197,16 @@ class Stamps:
         except (ValueError, IndexError):
             return None
 
-    def extracted(self, tile: str) -> Unpacked:
-        """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged."""
+    def extracted(self, tile: str) -> Record:
+        """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged.
+
+        An archive that was freed after it was unpacked (``KEEP=no``) has the mtime 0; see also `members`.
+        """
         found = self.read(EXTRACTED, tile)
         try:
-            return Unpacked.parse(found[0]) if found else Unpacked()
-        except (ValueError, IndexError, KeyError):
-            return Unpacked()
+            return Record.parse(found[0]) if found else Record()
+        except (ValueError, IndexError):
+            return Record()
 
     def write(
         self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False
@@ -275,18 +227,23 @@ class Stamps:
         int
             The mtime that it has.
         """
-        path = self.path(state, tile)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{tile}")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        # Thousands of stamps are written at a time: as few system calls as it takes, and no paths as objects.
+        directory = f"{self.directory}/{state}"
+        temporary = f"{directory}/.{tile}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except FileNotFoundError:
+            Path(directory).mkdir(parents=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(text.encode())
+            file.flush()
+            got = _set_mtime(descriptor, temporary, mtime_ns, above_ns)
             if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        got = _set_mtime(temporary, mtime_ns, above_ns)
-        temporary.rename(path)
+                os.fsync(descriptor)
+        os.rename(temporary, f"{directory}/{tile}")  # noqa: PTH104
         if sync:
-            sync_directory(path.parent)
+            sync_directory(Path(directory))
         return got
 
     def remove(self, state: str, tile: str) -> None:
@@ -299,6 +256,15 @@ class Stamps:
             return (self.directory / f"stale-{verb}").read_text().split()
         except FileNotFoundError:
             return []
+
+    def collect(self, verb: str, before: Iterable[str], after: str) -> None:
+        """Collect for a verb the tiles whose stamp is older than the one before it, as Make does.
+
+        For the commands that do without Make.
+        """
+        done = self.tiles(after)
+        stale = (tile for state in before for tile, ns in self.tiles(state).items() if done.get(tile, -1) < ns)
+        write_whole(self.directory / f"stale-{verb}", "".join(f"{tile}\n" for tile in stale))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -322,10 +288,14 @@ class Stamps:
                 file.seek(0)
                 holder = file.read().strip() or "another run"
                 raise RetrieveError(f"'{self.directory}' is in use by {holder}; wait for it, or stop it") from None
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%F %TZ}\n")
-            file.flush()
+            except OSError as error:
+                what = (error.strerror or str(error)).lower()
+                raise RetrieveError(f"cannot lock '{path}': {what}; give STAMPS a directory on another disk") from error
+            # Who holds it is only told to others: a disk that is too full for it shows where it matters.
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)
+                holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%F %TZ}\n"
+                os.write(file.fileno(), holder.encode())
             yield
 
 
@@ -350,12 +320,12 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _set_mtime(path: Path, mtime_ns: int, above_ns: int | None) -> int:
+def _set_mtime(descriptor: int, path: str, mtime_ns: int, above_ns: int | None) -> int:
     # File systems keep nanoseconds, microseconds, whole or even seconds: try ever larger steps until one shows.
     for step in (1, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000):
         wanted = mtime_ns if above_ns is None else max(mtime_ns, above_ns + step)
-        os.utime(path, ns=(wanted, wanted))
-        got = path.stat().st_mtime_ns
+        os.utime(descriptor, ns=(wanted, wanted))
+        got = os.fstat(descriptor).st_mtime_ns
         if above_ns is None or got > above_ns:
             return got
     raise RetrieveError(f"cannot set the date of '{path}': its file system keeps no modification times")

@@ -1,51 +1,112 @@
-"""`avail`: list the container once, and stamp each tile of the lists."""
+"""`avail`: list the containers once, and stamp each tile of the lists."""
 
 from __future__ import annotations
 
-from retrieve.availability import ListingRecord, by_tile, check_absent, write_stamps
-from retrieve.container import open_container
+from retrieve.availability import Availability, Holding, ListingRecord, absent, check_absent, write_stamps
+from retrieve.container import open_containers
+from retrieve.listing import Listing
+from retrieve.products import ProductSet
 from retrieve.progress import Progress
-from retrieve.result import show
+from retrieve.result import complain, show, some
 from retrieve.settings import Settings
+from retrieve.source import Container
 from retrieve.stamps import Stamps, write_whole
 from retrieve.tiles import EVERY, TileList, read_lists, union
+
+#: Links astray that are named without V=1.
+SHOWN = 20
 
 
 def main(settings: Settings) -> int:
     """Say what is complete at the source; exit status 0 whatever is."""
     products = settings.product_set()
     lists = read_lists(settings.tiles)
-    container = open_container(settings.input_path, settings)
+    containers = open_containers(settings.input_path, settings)
     stamps = Stamps(settings.stamps, products.model)
     with stamps.lock():
-        with Progress("listing", unit="nodes") as progress:
-            archives = container.list(products.matcher().fullmatch, progress.reach)
-        now = by_tile(container.uri, archives, products)
-        record = ListingRecord(stamps.listing, container.uri, products)
+        listings = [list_container(container, products, settings) for container in containers]
+        now = Availability(
+            products,
+            [Holding.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
+        )
+        record = ListingRecord(stamps.listing, products)
         if lists is None:
-            lists = (TileList(EVERY, tuple(sorted(now.archives.keys() | record.tiles.keys()))),)
+            lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
         tiles = union(lists)
-        check_absent(container, now, tiles, record.vanished(now, tiles), settings.jobs)
+        for container, listing, holding in zip(containers, listings, now.holdings, strict=True):
+            check_absent(container, listing, absent(holding, tiles, products), record.vanished(holding), settings)
         changed = write_stamps(now, tiles, stamps, record)
-        record.write()
-        write_whole(settings.stamps / "settings.mk", settings.makefile())
+        record.write(now)
+        _remember(settings)
+    _show(settings, now, listings, lists, changed)
+    return 0
+
+
+def list_container(container: Container, products: ProductSet, settings: Settings) -> Listing:
+    """List one container, and name the links in it that lead nowhere."""
+    with Progress("listing", unit="nodes") as progress:
+        listing = container.list(products.matcher().fullmatch, progress.reach)
+    named = list(listing.astray) if settings.v else list(listing.astray)[:SHOWN]
+    for name in named:
+        complain(f"the link '{name}' counts as absent: {listing.astray[name]}")
+    if len(named) < len(listing.astray):
+        complain(f"… and {some(len(listing.astray) - len(named), 'more link')}; V=1 shows all")
+    return listing
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole: ``203/214 (94.9%)``."""
+    return f"{part}/{whole} ({100 * part / max(whole, 1):.1f}%)"
+
+
+def _remember(settings: Settings) -> None:
+    path, text = settings.stamps / "settings.mk", settings.makefile()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_whole(path, text)
+
+
+def _show(
+    settings: Settings, now: Availability, listings: list[Listing], lists: tuple[TileList, ...], changed: int
+) -> None:
+    tiles = union(lists)
     complete = {one.name: sum(map(now.is_complete, one.tiles)) for one in lists}
     counts = now.counts(tiles)
+    chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
+    complete_in = {holding.source: chosen.count(holding.source) for holding in now.holdings}
     show(
         settings,
         text=[
             *(
-                f"{one.name}: {complete[one.name]}/{len(one.tiles)} "
-                f"({100 * complete[one.name] / max(len(one.tiles), 1):.1f}%) complete"
+                f"{one.name}: {share(complete[one.name], len(one.tiles))} complete"
                 for one in lists
             ),
             *(f"  {name:<20} {count:>6}" for name, count in counts.items()),
+            *(
+                f"from '{source}': {some(count, 'complete tile')}{_also(listing)}"
+                for (source, count), listing in zip(complete_in.items(), listings, strict=True)
+            ),
         ],
         data={
-            "source": container.uri,
+            "sources": [
+                {
+                    "uri": source,
+                    "complete": count,
+                    "archives": len(listing.archives),
+                    "containers": listing.containers,
+                    "others": listing.others,
+                    "astray": listing.astray,
+                }
+                for (source, count), listing in zip(complete_in.items(), listings, strict=True)
+            ],
             "lists": [{"name": one.name, "tiles": len(one.tiles), "complete": complete[one.name]} for one in lists],
             "products": counts,
             "changed": changed,
         },
     )
-    return 0
+
+
+def _also(listing: Listing) -> str:
+    """Say what else is in a container."""
+    others = {"container": listing.containers, "other file": listing.others}
+    counted = ", ".join(some(count, noun) for noun, count in others.items() if count)
+    return f"; also there: {counted}" if counted else ""

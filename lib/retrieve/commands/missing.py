@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrieve.errors import RetrieveError
-from retrieve.plan import NOT_LISTED, REASONS, Lack, held_archives, lacks, listed_tiles, plan_tile
+from retrieve.plan import (
+    NOT_LISTED,
+    REASONS,
+    Lack,
+    held_archives,
+    held_or_freed,
+    lacks,
+    listed_tiles,
+    plan_tile,
+    settled,
+)
 from retrieve.result import show, some
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, MISSING, Stamps, write_whole
@@ -46,12 +56,14 @@ def main(settings: Settings) -> int:
 
 def _find(settings: Settings, stamps: Stamps) -> dict[str, list[Lack]]:
     held = held_archives(settings)
+    here = set(settled(stamps, held))
     found = {}
     for tile in listed_tiles(settings, stamps):
+        if tile in here:
+            continue
         source = stamps.source(tile)
-        found[tile] = (
-            lacks(plan_tile(tile, *source, stamps.downloaded(tile), held), held) if source else [Lack(NOT_LISTED, ())]
-        )
+        record, now = held_or_freed(stamps, tile, held)
+        found[tile] = lacks(plan_tile(tile, *source, record, now), now) if source else [Lack(NOT_LISTED, ())]
     return {tile: lacking for tile, lacking in found.items() if lacking}
 
 
