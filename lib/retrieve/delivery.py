@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from retrieve.archives import Archive, Decision, Verified, expected_md5, hold
 from retrieve.container import open_container
-from retrieve.errors import AccessError, SourceError
+from retrieve.errors import AccessError, SourceError, remedy
+from retrieve.parts import md5_of, remove_outdated_parts
+from retrieve.patience import RateLimit
 from retrieve.plan import TilePlan
+from retrieve.pool import Result, in_parallel
 from retrieve.progress import Progress
 from retrieve.settings import Settings
 from retrieve.soundness import unsound
 from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps, sync_directory
-from retrieve.transfer import Fetcher, RateLimit, Result, in_parallel, md5_of, remove_outdated_parts
+from retrieve.transfer import Fetcher
+
+#: Archives that are refused to the caller one after the other, after which no other one is asked for.
+_REFUSALS = 20
+#: Pauses that are worth a line, in seconds.
+_LONG = 10.0
 
 
 @dataclass
@@ -66,6 +76,8 @@ class Delivery:
         self._stop = threading.Event()
         self._limit = RateLimit(settings.rate)
         self._guard = threading.Lock()
+        self._told_until = 0.0
+        self._refusals = 0
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
         self._verified: dict[str, dict[str, Verified]] = {}
@@ -95,23 +107,19 @@ class Delivery:
         work = [item for plan in self._plans.values() for item in plan.todo()]
         remove_outdated_parts(self._settings.archives, (archive for _, archive in work))
         for plan in self._plans.values():
-            self._verified[plan.tile] = {
-                name: plan.record.verified[name] for name, one in plan.decisions.items() if one is Decision.KEEP
-            }
+            self._verified[plan.tile] = {one.archive.name: one for one in plan.kept()}
             self._stamp_if_whole(plan)
         if not work:
             return
         self._progress.total = sum(archive.bytes for _, archive in work)
-        with self._progress:
-            try:
-                for result in in_parallel(work, self._act, self._settings.jobs, self._stop):
-                    self._count(result)
-                    self._progress.note(
-                        f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
-                    )
-            except BaseException:
-                self._stop.set()
-                raise
+        jobs = min(self._settings.jobs, len(work))
+        # Closed within the progress: the bar is gone only when no thread writes to it any more.
+        with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
+            for result in results:
+                self._count(result)
+                self._progress.note(
+                    f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
+                )
 
     def _act(self, tile: str, archive: Archive) -> Verified:
         """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
@@ -124,7 +132,11 @@ class Delivery:
             except AccessError as error:
                 # One file may be closed to the caller in a container that is open: then the others can be had.
                 fetcher.container.check()
+                self._refusals += 1
+                if self._refusals >= _REFUSALS:
+                    raise
                 raise SourceError(str(error)) from error
+            self._refusals = 0
             self._fetched.add(archive.name)
         else:
             self._progress.advance(archive.bytes)
@@ -149,33 +161,51 @@ class Delivery:
                     self._settings.archives,
                     self._settings.retries,
                     self._progress.advance,
+                    self._pausing,
                     self._stop,
                     self._limit,
                 )
             return self._fetchers[source]
 
+    def _pausing(self, seconds: float) -> None:
+        """Say that the source makes us wait, once for all archives that wait at the same time."""
+        with self._guard:
+            now = time.monotonic()
+            if seconds < _LONG or now < self._told_until:
+                return
+            self._told_until = now + seconds
+        self._progress.say(f"the source is busy; trying again in {seconds:.0f} s")
+
     def _count(self, result: Result) -> None:
         tally = self.tally
         if result.verified is None:
-            if not (tally.fatal and result.fatal):
-                self._progress.say(str(result.problem))
-            tally.failed.setdefault(result.tile, []).append(str(result.problem))
             if result.fatal:
-                tally.fatal = True
-                self._stop.set()
+                self._give_up(result.tile, str(result.problem))
+            else:
+                self._progress.say(str(result.problem))
+                tally.failed.setdefault(result.tile, []).append(str(result.problem))
             return
         archive, md5 = result.verified.archive, result.verified.md5
-        if archive.md5 not in (None, md5):
-            self._progress.say(
-                f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was kept"
-            )
         if result.name in self._fetched:
+            if archive.md5 not in (None, md5):
+                self._progress.say(
+                    f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was "
+                    "kept"
+                )
             tally.fetched += 1
             tally.bytes += archive.bytes
         else:
             tally.proved += 1
         self._verified[result.tile][result.name] = result.verified
         self._stamp_if_whole(self._plans[result.tile])
+
+    def _give_up(self, tile: str, problem: str) -> None:
+        """Stop: the next archive would meet the same problem. What of them meets it meanwhile is not told again."""
+        if not self.tally.fatal:
+            self._progress.say(problem)
+        self.tally.failed.setdefault(tile, []).append(problem)
+        self.tally.fatal = True
+        self._stop.set()
 
     def _stamp_if_whole(self, plan: TilePlan) -> None:
         """Stamp a tile once each of its archives is verified.
@@ -185,13 +215,19 @@ class Delivery:
         verified = self._verified[plan.tile]
         if len(verified) < len(plan.stamp.archives):
             return
-        ordered = {one.name: verified[one.name] for one in plan.stamp.archives}
+        del self._verified[plan.tile]
+        try:
+            self._stamp(plan, {one.name: verified[one.name] for one in plan.stamp.archives})
+        except OSError as error:
+            self._give_up(plan.tile, f"cannot stamp tile {plan.tile} in '{self._settings.stamps}': {remedy(error)}")
+        else:
+            self.tally.done += 1
+
+    def _stamp(self, plan: TilePlan, ordered: dict[str, Verified]) -> None:
         now = Stamp(plan.stamp.source, tuple(one.archive for one in ordered.values()), plan.stamp.lacking)
         mtime_ns = plan.stamp_ns
-        if not all(map(Archive.same_content, now.archives, plan.stamp.archives)):
+        if now.archives != plan.stamp.archives:
             state = INCOMPLETE if now.lacking else AVAILABLE
             mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
         sync_directory(self._settings.archives)
         self._stamps.write(DOWNLOADED, plan.tile, Record(now.source, ordered).text(), mtime_ns, sync=True)
-        self.tally.done += 1
-        del self._verified[plan.tile]

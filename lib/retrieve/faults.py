@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ _REASONS = {
     "EOF": "the connection was cut",
     "closed connection": "the connection was cut",
     "resolve": "the server's name cannot be resolved; check the network",
+    "Too many open files": "too many files are open; raise the limit with 'ulimit -n 1024', or lower JOBS",
 }
 
 
@@ -83,15 +86,22 @@ def expiry(certificate: str) -> datetime:
     return expires
 
 
+def seconds_to_wait(retry_after: str) -> float | None:
+    """Seconds that a Retry-After header asks for, which it tells as a number or as a date (RFC 9110, 10.2.3)."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    date = parsedate_tz(retry_after)
+    return max(mktime_tz(date) - time.time(), 0.0) if date else None
+
+
 def _from_client(prefix: str, error: Exception) -> SourceError:
     """Tell apart what the client raises for an answer that is an error, and for none at all."""
     origin = getattr(error, "orig_exception", None)
     response = getattr(origin, "response", None)
     if response is not None:
         reason = f"the server answered {response.status_code} {response.reason}"
-        wait = response.headers.get("Retry-After", "")
         if response.status_code in _PASSING:
-            return Transient(f"{prefix}{reason}", float(wait) if wait.isdigit() else None)
+            return Transient(f"{prefix}{reason}", seconds_to_wait(response.headers.get("Retry-After", "")))
         return SourceError(f"{prefix}{reason}; if it stays, ask the service's help desk")
     text = f"{error} {origin}".lower()
     if "certificate" in text and ("expired" in text or "verif" in text or "unknown ca" in text or "pem" in text):

@@ -6,14 +6,18 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import nlargest
 from pathlib import Path
 
 from retrieve.archives import Decision, hold
 from retrieve.errors import RetrieveError
+from retrieve.parts import part_path
 from retrieve.plan import TilePlan
 from retrieve.products import ProductSet
 from retrieve.result import size, some
-from retrieve.transfer import part_path
+
+#: Bytes that most file systems give a file at a time.
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,19 @@ class Outlook:
         return [f"  {name:<20} {count:>6}  {size(self.bytes[name]):>9}" for name, count in self.fetch.items()]
 
 
-def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path) -> Outlook:
-    """Add up what is to be fetched; an archive that has to be hashed first counts as here."""
+def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path, jobs: int) -> Outlook:
+    """Add up what is to be fetched; an archive that has to be hashed first counts as here.
+
+    Parameters
+    ----------
+    jobs
+        How many are fetched at once: of what they replace, so many are still there beside the new ones.
+    """
     match = products.matcher().fullmatch
     names = [product.name for product in products]
     fetch, sizes = Counter(dict.fromkeys(names, 0)), Counter(dict.fromkeys(names, 0))
-    keep = need = files = largest = 0
+    keep = need = files = 0
+    replaced = []
     for plan in plans:
         for archive in plan.stamp.archives:
             if plan.decisions[archive.name] is not Decision.FETCH:
@@ -68,12 +79,13 @@ def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path) -> 
             name = names[found.lastindex - 1] if found and found.lastindex else archive.name
             fetch[name] += 1
             sizes[name] += archive.bytes
-            here = [hold(directory / archive.name), hold(part_path(directory, archive))]
-            files += not any(here)
-            need += archive.bytes - sum(one.bytes for one in here if one)
-            largest = max(largest, archive.bytes)
-    # What is replaced is still there until the new one is whole.
-    return Outlook(len(plans), fetch, sizes, keep, max(need, 0) + (largest if fetch.total() else 0), files)
+            old, part = (hold(path) for path in (directory / archive.name, part_path(directory, archive)))
+            files += old is None and part is None
+            need += _on_disk(archive.bytes) - _on_disk(part.bytes if part else 0)
+            if old:
+                replaced.append(_on_disk(old.bytes))
+    need += sum(nlargest(jobs, replaced)) - sum(replaced)
+    return Outlook(len(plans), fetch, sizes, keep, max(need, 0), files)
 
 
 def check_space(outlook: Outlook, directory: Path) -> None:
@@ -97,6 +109,11 @@ def check_space(outlook: Outlook, directory: Path) -> None:
             f"not enough inodes in '{directory}': {outlook.files} are needed and {status.f_favail} are free; remove "
             "files, give ARCHIVES another directory, or FORCE=yes"
         )
+
+
+def _on_disk(count: int) -> int:
+    """Bytes that a file takes up, since it ends within a block."""
+    return -(-count // _BLOCK) * _BLOCK
 
 
 def lifetime(ends: datetime) -> str:

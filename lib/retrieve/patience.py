@@ -1,8 +1,10 @@
-"""Trying again what may pass, a bounded number of times."""
+"""Patience: trying again what may pass, a bounded number of times, and not being faster than allowed."""
 
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,8 +25,8 @@ def delay(attempt: int, retry_after: float | None) -> float:
     of it at random, so that threads that failed together do not come back together.
     """
     if retry_after is not None:
-        return min(retry_after, PATIENCE)
-    longest = min(SHORTEST * 2**attempt, LONGEST)
+        return min(max(retry_after, 0.0), PATIENCE)
+    longest = min(SHORTEST * 2 ** min(attempt, 16), LONGEST)
     return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -50,3 +52,33 @@ def patiently(action: Callable[[int], _First], retries: int, wait: Callable[[flo
         return action(retries)
     except Transient as error:
         raise Transient(f"{error}, {retries + 1} times" if retries else str(error)) from error
+
+
+class RateLimit:
+    """Shares a bandwidth among threads.
+
+    Parameters
+    ----------
+    rate
+        Bytes per second of all together; 0 for no limit.
+    clock
+        Tells the time in seconds.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._free_at = clock()
+
+    def seconds_for(self, count: int) -> float:
+        """Book some bytes that came, and say for how many seconds to wait before more are read.
+
+        Time in which nothing came is not saved up: after it the rate is what it was before.
+        """
+        if not self._rate:
+            return 0.0
+        with self._guard:
+            now = self._clock()
+            self._free_at = max(self._free_at, now) + count / self._rate
+            return self._free_at - now

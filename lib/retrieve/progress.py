@@ -7,8 +7,15 @@ import threading
 import time
 from types import TracebackType
 
-#: Seconds between two lines in a log.
-EVERY = 30.0
+from retrieve.result import size, some
+
+#: Seconds between two lines in a log, and between two looks at a bar that nothing moves.
+EVERY, BAR_EVERY = 30.0, 1.0
+#: Of a terminal: so wide that the bar is worth its place beside the figures, in columns.
+_WIDE = 100
+#: As `tqdm` writes them. Without the bar where the figures need the place.
+_FIGURES = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+_BAR, _NARROW = "{desc}: {percentage:3.0f}%|{bar}| " + _FIGURES, "{desc}: {percentage:3.0f}% " + _FIGURES
 
 
 class Progress:
@@ -30,31 +37,26 @@ class Progress:
         self.total = total
         self.count = 0
         self._guard = threading.Lock()
-        self._next_line = time.monotonic() + EVERY
+        self._ended = threading.Event()
+        self._begin = time.monotonic()
         self._bar = None
         self._text = ""
 
     def __enter__(self) -> Progress:
+        self._begin = time.monotonic()
         if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            scaled = self.unit == "B"
-            self._bar = tqdm(
-                desc=self.what,
-                total=self.total,
-                unit=self.unit if scaled else f" {self.unit}",
-                unit_scale=scaled,
-                dynamic_ncols=True,
-                leave=False,
-                delay=0.5,
-            )
+            self._bar = self._make_bar()
+        threading.Thread(target=self._tick, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._ended.set()
+        with self._guard:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
     def advance(self, count: int) -> None:
         """Add to the count; less than 0 takes back."""
@@ -62,9 +64,6 @@ class Progress:
             self.count += count
             if self._bar is not None:
                 self._bar.update(count)
-            elif time.monotonic() >= self._next_line:
-                self._next_line = time.monotonic() + EVERY
-                print(self._line(), file=sys.stderr, flush=True)
 
     def reach(self, count: int) -> None:
         """Set the count."""
@@ -72,8 +71,8 @@ class Progress:
 
     def note(self, text: str, failures: int) -> None:
         """Add what else is counted, and the failures if there are any."""
-        self._text = f"{text}, {failures} failed" if failures else text
         with self._guard:
+            self._text = f"{text}, {failures} failed" if failures else text
             if self._bar is not None:
                 self._bar.set_postfix_str(self._text, refresh=False)
 
@@ -85,11 +84,50 @@ class Progress:
             else:
                 print(line, file=sys.stderr, flush=True)
 
-    def _line(self) -> str:
-        from retrieve.result import size
+    def _make_bar(self) -> object:
+        from shutil import get_terminal_size
 
-        if self.unit == "B":
-            of = f" of {size(self.total)}" if self.total else ""
-            return ", ".join(filter(None, (f"{self.what}: {size(self.count)}{of}", self._text)))
-        of = f" of {self.total}" if self.total else ""
-        return f"{self.what}: {self.count}{of} {self.unit}"
+        from tqdm import tqdm
+
+        scaled = self.unit == "B"
+        return tqdm(
+            desc=self.what,
+            total=self.total,
+            unit=self.unit if scaled else f" {self.unit}",
+            unit_scale=scaled,
+            # Chunks of several archives come in bursts: the rate and the time left are those of a minute rather.
+            smoothing=0.05,
+            dynamic_ncols=True,
+            bar_format=None if not self.total else _BAR if get_terminal_size().columns >= _WIDE else _NARROW,
+            leave=False,
+            delay=0.5,
+        )
+
+    def _tick(self) -> None:
+        """Show where it stands now and then, also while nothing moves."""
+        while not self._ended.wait(EVERY if self._bar is None else BAR_EVERY):
+            with self._guard:
+                if self._bar is not None:
+                    self._bar.refresh()
+                elif not self._ended.is_set():
+                    print(self._line(time.monotonic() - self._begin), file=sys.stderr, flush=True)
+
+    def _line(self, seconds: float) -> str:
+        """Write it for a log, `seconds` after its begin."""
+        amount = size if self.unit == "B" else str
+        text = f"{self.what}: {amount(self.count)}" + (f" of {amount(self.total)}" if self.total else "")
+        if self.unit != "B":
+            return f"{text} {self.unit}"
+        rate = self.count / seconds
+        left = f"{span((self.total - self.count) / rate)} left" if self.total and rate > 0 else ""
+        return ", ".join(filter(None, (text, f"{size(rate)}/s", self._text, left)))
+
+
+def span(seconds: float) -> str:
+    """Write a time for people: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 days``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else some(minutes // (24 * 60), "day")

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieve.archives import PART, Archive, Verified, hold, scan
-from retrieve.errors import AccessError, Gone, SourceError, Transient, remedy
-from retrieve.patience import patiently
+from retrieve.archives import Archive, Verified
+from retrieve.errors import Gone, SourceError, Transient
+from retrieve.parts import Hashing, Part, WriteBack, md5_of, new_md5, part_path
+from retrieve.patience import RateLimit, patiently
+from retrieve.pool import Stopped
 from retrieve.soundness import unsound
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
 
-    from retrieve.container import Body, Container
-
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one archive that was to be fetched.
-
-    Attributes
-    ----------
-    tile, name
-        Tile number and archive.
-    verified
-        The archive as it is here now; None if it failed.
-    problem
-        One line with the problem and the remedy; None if it did not fail.
-    fatal
-        The problem would be that of every other archive as well: there is no point in going on.
-    """
-
-    tile: str
-    name: str
-    verified: Verified | None = None
-    problem: str | None = None
-    fatal: bool = False
+    from retrieve.source import Body, Container
 
 
 class _Changed(SourceError):
@@ -56,32 +29,8 @@ class _Damaged(Transient):
     """What came is not what was promised."""
 
 
-class Stopped(BaseException):
-    """The run was told to stop; not an `Exception`, so that nothing takes it for a fault."""
-
-
-class RateLimit:
-    """Shares a bandwidth among threads.
-
-    Parameters
-    ----------
-    rate
-        Bytes per second of all together; 0 for no limit.
-    """
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._guard = threading.Lock()
-        self._free_at = 0.0
-
-    def seconds_for(self, count: int) -> float:
-        """Book some bytes, and say for how many seconds to wait before more are read."""
-        if not self._rate:
-            return 0.0
-        with self._guard:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + count / self._rate
-            return self._free_at - now
+class _DamagedThere(SourceError):
+    """The same bytes came twice, and they are not what was promised."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +48,8 @@ class Fetcher:
     moved
         Called with the number of bytes of an archive that are here now and were not before; negative when bytes proved
         wrong and have to come again.
+    pausing
+        Called with the seconds that an archive waits before it is tried again.
     stop
         Set to end the transfers that are under way.
     limit
@@ -109,6 +60,7 @@ class Fetcher:
     directory: Path
     retries: int
     moved: Callable[[int], None]
+    pausing: Callable[[float], None]
     stop: threading.Event
     limit: RateLimit
 
@@ -116,9 +68,10 @@ class Fetcher:
         """Fetch one archive: part file, length, MD5 or soundness, fsync, rename.
 
         A part file is named after the archive and its content at the source, and goes on where it ended if the source
-        serves ranges of that same content. If the content at the source changed since it was listed, the new one
-        is fetched. Where the source's MD5 may be that of older bytes, two whole fetches of the same sound bytes
-        outweigh it. The rename is on disk after `sync_directory`, which is left to the caller: once for a tile.
+        serves ranges of that same content. Where it seems that the content changed since it was listed, the node is
+        read again once and its new values hold. Where the source's MD5 may be that of older bytes, two whole fetches
+        of the same sound bytes outweigh it. The rename is on disk after `sync_directory`, which is left to the caller:
+        once for a tile.
 
         Raises
         ------
@@ -127,256 +80,127 @@ class Fetcher:
         OSError
             If it cannot be written.
         """
+        part = Part(archive, part_path(self.directory, archive))
         try:
-            return self._attempts(archive)
-        except (Gone, _Changed, _Damaged) as error:
-            # The listing may be out of date: what is there now?
+            return self._attempts(part)
+        except (Gone, _Changed, _Damaged, _DamagedThere) as error:
             now = self.container.look_up(archive.name)
             if now is None:
                 raise Gone("it is gone since it was listed; run 'make avail'") from error
-            if now.same_content(archive) and isinstance(error, _Damaged):
-                raise
-        return self._attempts(now, confirmed=True)
+            if now.bytes == 0:
+                raise SourceError("it is empty at the source, as a failed upload leaves it; ask who made it") from error
+            if is_same(now, archive, self.container):
+                if isinstance(error, (_Damaged, _DamagedThere)):
+                    raise
+            else:
+                part.drop()
+            self._count(part, 0)
+        return self._attempts(Part(now, part_path(self.directory, now), confirmed=True))
 
-    def _attempts(self, archive: Archive, *, confirmed: bool = False) -> Verified:
-        history = _History(archive, part_path(self.directory, archive), confirmed)
-        if history.size() == archive.bytes:
+    def _attempts(self, part: Part) -> Verified:
+        if part.size() == part.archive.bytes:
             # Killed after its last byte and before it got its name.
-            md5 = md5_of(history.part)
-            if self._problem(history, md5) is None:
-                return self._keep(history, md5)
-            history.part.unlink()
-        return patiently(lambda attempt: self._attempt(history, attempt), self.retries, self._wait)
+            md5 = md5_of(part.path)
+            if self._problem(part, md5) is None:
+                return self._keep(part, md5)
+            part.drop()
+        return patiently(lambda attempt: self._attempt(part, attempt), self.retries, self._pause)
 
-    def _attempt(self, history: _History, attempt: int) -> Verified:
-        archive = history.archive
-        digest, start = _resume(history)
-        with self.container.read(archive.name, start, attempt) as body:
-            if not history.confirmed:
-                _refuse_changed(archive, body)
-            if body.start != start:
-                digest, start = hashlib.md5(usedforsecurity=False), 0
-            self._count(history, start)
-            self._receive(history, start, body.chunks, digest)
-        if history.size() != archive.bytes:
-            raise _Damaged(f"it ended after {history.size()} of {archive.bytes} bytes")
-        md5 = digest.hexdigest()
-        problem = self._problem(history, md5)
-        if problem is None:
-            return self._keep(history, md5)
-        history.part.unlink()
-        self._count(history, 0)
-        if md5 in history.came:
-            raise SourceError(f"it is damaged at the source ({problem}); ask who made it")
-        history.came.add(md5)
-        raise _Damaged(f"it came damaged ({problem})")
+    def _attempt(self, part: Part, attempt: int) -> Verified:
+        self._wait(0)
+        digest, start = part.resume()
+        try:
+            with self.container.read(part.archive.name, start, attempt) as body:
+                self._check_head(part, body, start)
+                if body.start != start:
+                    digest, start = new_md5(), 0
+                self._count(part, start)
+                self._receive(part, start, body.chunks, digest)
+        except Gone as error:
+            if part.confirmed:
+                raise Transient("it is listed, and yet it is not found") from error
+            raise
+        if part.size() != part.archive.bytes:
+            raise _Damaged(f"it ended after {part.size()} of {part.archive.bytes} bytes")
+        return self._accept(part, digest.hexdigest())
 
-    def _problem(self, history: _History, md5: str) -> str | None:
-        """Say what is wrong with what came, by the source's MD5 where it holds, else by the file itself."""
-        expected = history.archive.md5
-        if expected == md5:
-            return None
-        if expected and not (md5 in history.came and self.container.md5_may_be_old):
-            return "its MD5 is not the source's"
-        return unsound(history.part)
+    def _check_head(self, part: Part, body: Body, start: int) -> None:
+        """Refuse a body that says of itself that it is not what was listed, or not what the part file is of."""
+        archive = part.archive
+        if not part.confirmed and (
+            body.length not in (None, archive.bytes)
+            or (archive.md5 and body.md5 not in (None, archive.md5))
+            or (not archive.md5 and body.modified not in (None, archive.date_ns // 1_000_000_000))
+        ):
+            raise _Changed("it is not what was listed; run 'make avail'")
+        if start and body.start == start and (body.md5, body.length) != (archive.md5, archive.bytes):
+            part.drop()
+            raise _Damaged("the rest of what came before is not served any more")
 
-    def _receive(self, history: _History, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
+    def _receive(self, part: Part, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
         """Write what comes and hash it, up to the length that is expected."""
         size = start
-        with history.part.open("r+b" if start else "wb") as file, Hashing(digest, history.archive.bytes) as hashing:
-            file.seek(start)
+        with part.open(start) as file, Hashing(digest, part.archive.bytes) as hashing:
+            write_back = WriteBack(file)
             for chunk in chunks:
-                if self.stop.is_set():
-                    raise Stopped
                 hashing.update(chunk)
                 file.write(chunk)
+                file.flush()
+                write_back.wrote(len(chunk))
                 size += len(chunk)
-                if size > history.archive.bytes:
-                    raise _Damaged(f"more than its {history.archive.bytes} bytes came")
-                self._count(history, size)
+                if size > part.archive.bytes:
+                    raise _Damaged(f"more than its {part.archive.bytes} bytes came")
+                self._count(part, size)
                 self._wait(self.limit.seconds_for(len(chunk)))
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
 
-    def _keep(self, history: _History, md5: str) -> Verified:
-        archive, part = history.archive, history.part
-        # With the date at the source as its own an archive can be told from an older one even without a stamp.
-        os.utime(part, ns=(archive.date_ns, archive.date_ns))
-        mtime_ns = part.stat().st_mtime_ns
-        part.rename(self.directory / archive.name)
-        self._count(history, archive.bytes)
-        return Verified(archive, md5, mtime_ns)
+    def _accept(self, part: Part, md5: str) -> Verified:
+        """Keep what came whole if it is right, else remove it and say what is wrong."""
+        problem = self._problem(part, md5)
+        if problem is None:
+            if part.confirmed and not part.archive.md5:
+                # Only the node tells of what these bytes are: it must not have changed while they came.
+                now = self.container.look_up(part.archive.name)
+                if now is None or not now.same_content(part.archive):
+                    raise SourceError("it changes at the source while it is fetched; run 'make avail' later")
+            return self._keep(part, md5)
+        part.drop()
+        self._count(part, 0)
+        if md5 in part.refused:
+            raise _DamagedThere(f"it is damaged at the source ({problem}); ask who made it")
+        part.refused.add(md5)
+        raise _Damaged(f"it came damaged ({problem})")
 
-    def _count(self, history: _History, here: int) -> None:
-        self.moved(here - history.counted)
-        history.counted = here
+    def _problem(self, part: Part, md5: str) -> str | None:
+        """Say what is wrong with what came, by the source's MD5 where it holds, else by the file itself."""
+        expected = part.archive.md5
+        if expected == md5:
+            return None
+        if expected and not (md5 in part.refused and self.container.md5_may_be_old):
+            return "its MD5 is not the source's"
+        return unsound(part.path)
+
+    def _keep(self, part: Part, md5: str) -> Verified:
+        mtime_ns = part.settle()
+        part.path.rename(self.directory / part.archive.name)
+        self._count(part, part.archive.bytes)
+        return Verified(part.archive, md5, mtime_ns)
+
+    def _count(self, part: Part, here: int) -> None:
+        self.moved(here - part.counted)
+        part.counted = here
+
+    def _pause(self, seconds: float) -> None:
+        self.pausing(seconds)
+        self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
         if self.stop.wait(seconds) if seconds else self.stop.is_set():
             raise Stopped
 
 
-@dataclass
-class _History:
-    """What came so far of one archive.
+def is_same(now: Archive, listed: Archive, container: Container) -> bool:
+    """Whether a node still stands for the content that was listed.
 
-    Attributes
-    ----------
-    part
-        Where it is kept until it is whole.
-    confirmed
-        The node was read again: what the bytes' headers say of date and content does not count any more.
-    came
-        MD5s of whole fetches that were refused.
-    counted
-        Bytes that `Fetcher.moved` was told of.
+    Where an MD5 may be old, it does so only with the same date: the file may have been rewritten under its old MD5.
     """
-
-    archive: Archive
-    part: Path
-    confirmed: bool
-    came: set[str] = field(default_factory=set)
-    counted: int = 0
-
-    def size(self) -> int:
-        """Bytes in the part file; 0 without one."""
-        held = hold(self.part)
-        return held.bytes if held else 0
-
-
-class Hashing:
-    """Hashes chunks, those of large archives in a thread beside the one that reads: MD5 takes as long as reading.
-
-    hashlib lets other threads run meanwhile. A context: on leaving it, the digest is that of all chunks.
-    """
-
-    #: Archives that are smaller are not worth a thread, in bytes.
-    WORTH = 8 << 20
-    #: Chunks that may wait to be hashed.
-    AHEAD = 4
-
-    def __init__(self, digest: Digest, size: int) -> None:
-        self._digest = digest
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(self.AHEAD)
-        self._thread = threading.Thread(target=self._run, daemon=True) if size >= self.WORTH else None
-
-    def __enter__(self) -> Hashing:
-        if self._thread:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread:
-            self._chunks.put(None)
-            self._thread.join()
-
-    def update(self, chunk: bytes) -> None:
-        """Hash a chunk, now or soon."""
-        if self._thread:
-            self._chunks.put(chunk)
-        else:
-            self._digest.update(chunk)
-
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            self._digest.update(chunk)
-
-
-def part_path(directory: Path, archive: Archive) -> Path:
-    """Where an unfinished transfer is kept: named after the archive and its content, so that contents never mix."""
-    identity = archive.md5 or f"{archive.bytes}-{archive.date_ns}"
-    return directory / f"{archive.name}.{identity}{PART}"
-
-
-def remove_outdated_parts(directory: Path, archives: Iterable[Archive]) -> None:
-    """Remove what was begun of other contents of some archives than those that are wanted now."""
-    wanted = {archive.name: part_path(directory, archive).name for archive in archives}
-    for name in scan(directory, lambda name: name.endswith(PART)):
-        archive_name = name.removesuffix(PART).rpartition(".")[0]
-        if wanted.get(archive_name, name) != name:
-            (directory / name).unlink()
-
-
-def _refuse_changed(archive: Archive, body: Body) -> None:
-    """Refuse a body that says of itself that it is not what was listed."""
-    if (
-        body.length not in (None, archive.bytes)
-        or (archive.md5 and body.md5 not in (None, archive.md5))
-        or (not archive.md5 and body.modified not in (None, archive.date_ns // 1_000_000_000))
-    ):
-        raise _Changed("it is not what was listed; run 'make avail'")
-
-
-def _resume(history: _History) -> tuple[Digest, int]:
-    """Hash what came earlier; without an MD5 at the source it could not be told whether the rest belongs to it."""
-    digest = hashlib.md5(usedforsecurity=False)
-    size = history.size()
-    if not history.archive.md5 or not 0 < size < history.archive.bytes:
-        return digest, 0
-    with history.part.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest, size
-
-
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def in_parallel(
-    work: Iterable[tuple[str, Archive]], act: Callable[[str, Archive], Verified], jobs: int, stop: threading.Event
-) -> Iterator[Result]:
-    """Run `act` on archives with `jobs` threads; yield the results as they come.
-
-    Failures of one archive are values in its result. The threads are daemons, so that one that waits for the network
-    does not keep a run from ending.
-
-    Parameters
-    ----------
-    work
-        Tile and archive of each; taken as threads become free, in order, so that tile after tile is finished.
-    """
-    todo = iter(work)
-    guard = threading.Lock()
-    results: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
-
-    def worker() -> None:
-        try:
-            while not stop.is_set():
-                with guard:
-                    item = next(todo, None)
-                if item is None:
-                    break
-                results.put(_result(*item, act))
-        except Stopped:
-            pass
-        except BaseException as error:
-            results.put(error)
-        finally:
-            results.put(None)
-
-    for _ in range(jobs):
-        threading.Thread(target=worker, daemon=True).start()
-    running = jobs
-    while running:
-        result = results.get()
-        if result is None:
-            running -= 1
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            yield result
-
-
-def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]) -> Result:
-    what = f"cannot fetch '{archive.name}'"
-    try:
-        return Result(tile, archive.name, act(tile, archive))
-    except SourceError as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, AccessError))
-    except OSError as error:
-        # A full disk or a directory that may not be written stops every other archive, too.
-        return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=True)
+    return now.same_content(listed) and (now.date == listed.date or not container.md5_may_be_old)

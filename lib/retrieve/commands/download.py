@@ -17,11 +17,13 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
+    if settings.dryrun:
+        # Without the lock, which is a file: nothing is changed, and one may ask while another run is at work.
+        plans = plan_download(settings, stamps)
+        return _foretell(plans, look_ahead(plans, products, settings.archives, settings.jobs), settings)
     with stamps.lock():
         plans = plan_download(settings, stamps)
-        outlook = look_ahead(plans, products, settings.archives)
-        if settings.dryrun:
-            return _foretell(plans, outlook, settings)
+        outlook = look_ahead(plans, products, settings.archives, settings.jobs)
         try:
             settings.archives.mkdir(parents=True, exist_ok=True)
         except OSError as error:
