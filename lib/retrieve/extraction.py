@@ -1,22 +1,40 @@
-"""Extraction: the archives of whole tiles go into the output tree, several tiles at once, and are stamped."""
+"""Extraction: whole tiles are unpacked into a staging directory, several at once, then placed and stamped."""
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from retrieve.archives import Held, Verified, hold
-from retrieve.errors import RetrieveError
-from retrieve.stamps import EXTRACTED, Record, Stamps, Unpacked
-from retrieve.unpack import Refused, Tree, is_tar, unpack
+from retrieve.durability import die_with_parent
+from retrieve.errors import RetrieveError, remedy
+from retrieve.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members
+from retrieve.products import expected_file
+from retrieve.stamps import Record, Stamps
+from retrieve.unpack import Limits, Refused, is_tar, unpack
 
 #: Directory below the destination in which tiles are unpacked before they get their place.
 STAGING = ".unpacking"
+#: Tiles are placed together, since each time syncs the file system twice: so many, or after so many seconds.
+_TILES, _SECONDS = 64, 10.0
+#: Tiles that a full disk kept from being unpacked, after which the others are not tried.
+_HOPELESS = 10
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -31,8 +49,10 @@ class TileJob:
         Where its stamps are.
     archives, destination
         Directory of the archives, and the one that holds the output tree.
-    check
+    check, limits
         See `unpack`.
+    partial
+        Whether a refused archive leaves the others of its tile: else it keeps the whole tile back.
     """
 
     tile: str
@@ -40,11 +60,13 @@ class TileJob:
     archives: Path
     destination: Path
     check: str
+    limits: Limits
+    partial: bool = False
 
     @property
     def staging(self) -> Path:
-        """Directory of our own on the file system of the destination."""
-        return staging_of(self.destination, self.stamps) / self.tile
+        """Directory of our own on the file system of the destination; each archive has one of its own in it."""
+        return self.destination / STAGING / self.stamps.directory.name / self.tile
 
 
 @dataclass(frozen=True)
@@ -53,121 +75,225 @@ class TileOutcome:
 
     Attributes
     ----------
-    stamp, mtime_ns
-        Text and mtime of the stamp that it gets; the text is empty if it failed.
-    archives
-        Number of archives that were unpacked: those that changed.
+    record, mtime_ns
+        What its stamp is to say, and the mtime that it is to have.
+    members
+        Its list of members, packed; it names the files of its earlier version that are to be removed, too.
+    fresh
+        The archives that were unpacked, those that changed, in the order of their staging directories.
     files
         Number of files that it has in the output tree.
-    obsolete
-        Files that its earlier version had and this one has not.
+    replaces
+        Whether its earlier version had files that this one has not.
+    outdone
+        Paths that another archive brought as well, with other content; the newer is in its place.
+    lacking
+        What its archives should have held: a line each.
+    refused
+        The problem of each archive that was left out, a line each.
     problem
         One line with the problem and the remedy.
+    full
+        The problem is that the disk is full.
     """
 
     tile: str
-    stamp: str = ""
+    record: Record = field(default_factory=Record)
     mtime_ns: int = 0
-    archives: int = 0
+    members: bytes = b""
+    fresh: tuple[str, ...] = ()
     files: int = 0
-    obsolete: frozenset[str] = frozenset()
+    replaces: bool = False
+    outdone: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     problem: str | None = None
-
-
-def staging_of(destination: Path, stamps: Stamps) -> Path:
-    """Directory in which the tiles of some stamps are unpacked before they get their place."""
-    return destination / STAGING / stamps.directory.name
+    full: bool = False
 
 
 def unpack_tile(job: TileJob) -> TileOutcome:
-    """Unpack what changed of one tile: all of it appears in the output tree, or nothing."""
+    """Unpack what changed of one tile into its staging directory, where it is left."""
     found = job.stamps.downloaded_with_mtime(job.tile)
     if found is None:
         return TileOutcome(job.tile, problem=f"the stamp of tile '{job.tile}' is damaged; run 'make download'")
     record, mtime_ns = found
-    previous = job.stamps.extracted(job.tile)
+    previous = read_members(job.stamps, job.tile)
     try:
         shutil.rmtree(job.staging, ignore_errors=True)
-        unpacked, fresh = _unpack_archives(job, record, previous)
-        Tree(job.destination).adopt(job.staging, {path for name in fresh for path in unpacked.files[name]})
+        outcome = _unpack_archives(job, record, previous)
     except Refused as error:
-        return TileOutcome(job.tile, problem=f"cannot unpack tile '{job.tile}': {error}")
+        problem = TileOutcome(job.tile, problem=f"cannot unpack tile '{job.tile}': {error}")
     except OSError as error:
-        return TileOutcome(
-            job.tile,
-            problem=f"cannot unpack tile '{job.tile}' into '{job.destination}': {error.strerror}; make room there, or "
-            "give DEST another directory",
-        )
-    finally:
-        shutil.rmtree(job.staging, ignore_errors=True)
-    paths = unpacked.paths()
-    return TileOutcome(job.tile, unpacked.text(), mtime_ns, len(fresh), len(paths), frozenset(previous.paths() - paths))
+        problem = failed(job.tile, job.destination, error)
+    else:
+        # With an archive left out the stamp stays behind, so that the tile is collected again.
+        return TileOutcome(mtime_ns=mtime_ns - bool(outcome["refused"]), **outcome)
+    shutil.rmtree(job.staging, ignore_errors=True)
+    return problem
 
 
-def _unpack_archives(job: TileJob, record: Record, previous: Unpacked) -> tuple[Unpacked, list[str]]:
-    """Unpack into the staging directory the archives that are not those that were unpacked before."""
+def failed(tile: str, destination: Path, error: OSError) -> TileOutcome:
+    """Say that the operating system refused something to a tile."""
+    return TileOutcome(
+        tile,
+        problem=f"cannot unpack tile '{tile}' into '{destination}': {remedy(error)}",
+        full=error.errno in (errno.ENOSPC, errno.EDQUOT),
+    )
+
+
+def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[str, Any]:
+    """Unpack the archives that are not those that were unpacked before; give the fields of the outcome."""
+    before = job.stamps.extracted(job.tile).verified
     verified: dict[str, Verified] = {}
-    files: dict[str, dict[str, int]] = {}
+    members: Members = {}
     fresh: list[str] = []
+    refused: list[str] = []
     for name, one in record.verified.items():
         if not is_tar(name):
             continue
         verified[name] = one
-        before = previous.verified.get(name)
-        if before is not None and before.md5 == one.md5:
-            files[name] = previous.files[name]
+        if name in before and name in previous and before[name].md5 == previous[name].md5 == one.md5:
+            members[name] = previous[name]
             continue
-        path = job.archives / name
-        if hold(path) != Held(one.archive.bytes, one.mtime_ns):
-            raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
         try:
-            files[name] = unpack(path, job.staging, job.check)
+            members[name] = Unpacked(one.md5, one.archive.date, _unpack_archive(job, one, len(fresh)))
         except Refused as error:
-            # What was verified against the source's MD5 is the source's fault.
-            at_source = "; it is so at the source" if one.archive.md5 == one.md5 else ""
-            raise Refused(f"'{path}': {error}{at_source}; ask who made it") from error
+            if not job.partial:
+                raise
+            shutil.rmtree(job.staging / str(len(fresh)), ignore_errors=True)
+            refused.append(f"cannot unpack {error}")
+            del verified[name]
+            continue
         fresh.append(name)
-    return Unpacked(record.source, verified, files), fresh
+    # What this run is not about, such as products that PRODUCTS leaves out now, stays.
+    verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
+    members |= {name: one for name, one in previous.items() if name not in members and name != OBSOLETE}
+    paths = paths_of(members)
+    obsolete = sorted(paths_of(previous) - paths)
+    listed = members | ({OBSOLETE: Unpacked(OBSOLETE, OBSOLETE, dict.fromkeys(obsolete, 0))} if obsolete else {})
+    return {
+        "tile": job.tile,
+        "record": Record(record.source, verified),
+        "members": pack(listed),
+        "fresh": tuple(fresh),
+        "files": len(paths),
+        "replaces": bool(obsolete),
+        "refused": tuple(refused),
+        "lacking": tuple(_lacking(job, {name: members[name] for name in fresh})),
+    }
 
 
-def extract(jobs: list[TileJob], stamps: Stamps, destination: Path) -> Iterator[TileOutcome]:
-    """Unpack tiles with as many processes as there are cores, and stamp those that succeed.
+def _unpack_archive(job: TileJob, one: Verified, number: int) -> dict[str, int]:
+    path = job.archives / one.archive.name
+    if hold(path) != Held(one.archive.bytes, one.mtime_ns):
+        raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
+    staging = job.staging / str(number)
+    staging.mkdir(parents=True)
+    try:
+        return unpack(path, staging, job.check, job.limits)
+    except Refused as error:
+        # What was verified against the source's MD5 is the source's fault.
+        remedy = (
+            "it is so at the source, and fetching it again will not help: ask who made it"
+            if one.archive.md5 == one.md5
+            else "delete it to have it fetched again, or ask who made it"
+        )
+        raise Refused(f"'{path}': {error}; {remedy}") from error
 
-    Files that only an earlier version of a tile had are removed before the tile is stamped, unless another tile put
-    the same path there: these tiles come last.
+
+def _lacking(job: TileJob, members: Members) -> Iterator[str]:
+    """Say which archives are whole but do not hold what they are there for."""
+    for name, one in members.items():
+        wanted = expected_file(name, job.tile)
+        if not one.files:
+            yield f"'{job.archives / name}' holds no file; ask who made it"
+        elif wanted and not any(path.endswith(f"/{wanted}") for path in one.files):
+            yield f"'{job.archives / name}' holds no '{wanted}'; ask who made it"
+
+
+def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[TileOutcome]]) -> Iterator[TileOutcome]:
+    """Unpack tiles with as many processes as there are cores, and place them some at a time.
+
+    Parameters
+    ----------
+    place
+        Gives unpacked tiles their places and stamps, and says what became of them.
+
+    Yields
+    ------
+    TileOutcome
+        For each tile; not for all if the disk is full.
     """
-    replaced: list[TileOutcome] = []
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs))) as pool:
+    waiting: list[TileOutcome] = []
+    hopeless = 0
+    due = time.monotonic() + _SECONDS
+    try:
+        with closing(on_all_cores(unpack_tile, jobs)) as outcomes:
+            for outcome in outcomes:
+                if outcome.problem:
+                    yield outcome
+                    hopeless += outcome.full
+                else:
+                    waiting.append(outcome)
+                if len(waiting) >= _TILES or hopeless >= _HOPELESS or time.monotonic() > due:
+                    yield from place(waiting)
+                    waiting = []
+                    due = time.monotonic() + _SECONDS
+                if hopeless >= _HOPELESS:
+                    return
+        yield from place(waiting)
+    finally:
+        _clear(jobs)
+
+
+def on_all_cores(act: Callable[[_Job], _Result], jobs: list[_Job]) -> Iterator[_Result]:
+    """Do something with each of some jobs, in as many processes as there are cores; results come in order.
+
+    Raises
+    ------
+    RetrieveError
+        If a process was killed.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not jobs:
+        return
+    pool = ProcessPoolExecutor(min(cores, len(jobs)), initializer=_begin, initargs=(os.getpid(),))
+    try:
+        # A signal to the group must not reach a process before it is prepared for it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         try:
-            for outcome in pool.map(unpack_tile, jobs):
-                if outcome.obsolete:
-                    replaced.append(outcome)
-                    continue
-                if outcome.stamp:
-                    _stamp(stamps, outcome)
-                yield outcome
-        except BrokenProcessPool as error:
-            raise RetrieveError("a process that unpacked was killed, perhaps for want of memory; try again") from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    obsolete = {path for outcome in replaced for path in outcome.obsolete}
-    kept = _paths_of_others(obsolete, stamps, {outcome.tile for outcome in replaced})
-    for outcome in replaced:
-        kept |= Unpacked.parse(outcome.stamp).paths() & obsolete
-    Tree(destination).remove(obsolete - kept)
-    for outcome in replaced:
-        _stamp(stamps, outcome)
-        yield outcome
+            results = pool.map(act, jobs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield from results
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise RetrieveError("a process was killed, perhaps for want of memory; try again") from error
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
 
 
-def _stamp(stamps: Stamps, outcome: TileOutcome) -> None:
-    stamps.write(EXTRACTED, outcome.tile, outcome.stamp, outcome.mtime_ns, sync=True)
+def _begin(parent: int) -> None:
+    """Prepare a process of the pool: it ends with its parent, who alone answers Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
 
 
-def _paths_of_others(paths: set[str], stamps: Stamps, tiles: set[str]) -> set[str]:
-    """Those of some paths that other tiles than these unpacked as well."""
-    if not paths:
-        return set()
-    others = stamps.tiles(EXTRACTED).keys() - tiles
-    return {path for tile in others for path in stamps.extracted(tile).paths() & paths}
+def _clear(jobs: list[TileJob]) -> None:
+    """Remove what is left in the staging directories of some tiles, of this run or of one that was killed."""
+    for directory in {job.staging.parent for job in jobs}:
+        tiles = {job.tile for job in jobs if job.staging.parent == directory}
+        with suppress(FileNotFoundError):
+            for left in list(directory.iterdir()):
+                if left.name in tiles:
+                    shutil.rmtree(left, ignore_errors=True)
+        for empty in (directory, directory.parent):
+            with suppress(OSError):  # another run may be using it
+                empty.rmdir()

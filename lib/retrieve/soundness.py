@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrieve import fits
-
-_CHUNK = 1 << 20
+from retrieve.gunzip import GzipError, gunzip
 
 
 def unsound(path: Path) -> str | None:
@@ -23,14 +22,9 @@ def unsound(path: Path) -> str | None:
 
 
 def _gzip_problem(path: Path) -> str | None:
-    from isal import igzip, isal_zlib
-
-    if path.stat().st_size == 0:
-        return "it is empty"
     try:
-        with igzip.open(path, "rb") as stream:
-            while stream.read(_CHUNK):
-                pass
-    except (EOFError, isal_zlib.error, igzip.BadGzipFile) as error:
-        return f"no whole gzip stream: {error}".lower()
+        for _ in gunzip(path):
+            pass
+    except GzipError as error:
+        return "it is empty" if path.stat().st_size == 0 else f"no whole gzip stream: {error}"
     return None

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 
-from retrieve.errors import RetrieveError
-from retrieve.extraction import TileJob, extract, staging_of
+from retrieve.errors import RetrieveError, remedy
+from retrieve.extraction import TileJob, TileOutcome, extract
+from retrieve.placing import Placing, free
 from retrieve.plan import listed_tiles
 from retrieve.progress import Progress
-from retrieve.result import complain, show, some
+from retrieve.result import complain, show, size, some
+from retrieve.room import check_room, need
 from retrieve.settings import Settings
-from retrieve.stamps import DOWNLOADED, Stamps
-from retrieve.unpack import OUTPUT, is_tar
+from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.unpack import OUTPUT, Limits, is_tar
+
+
+@dataclass
+class _Tally:
+    """What came of a run: counts, and the problem of each tile that failed."""
+
+    done: int = 0
+    archives: int = 0
+    files: int = 0
+    outdone: int = 0
+    lacking: int = 0
+    freed: int = 0
+    freed_bytes: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def main(settings: Settings) -> int:
@@ -27,45 +44,123 @@ def main(settings: Settings) -> int:
     if not (stamps.directory / DOWNLOADED).is_dir():
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
     with stamps.lock():
+        tiles = listed_tiles(settings, stamps)
         stale = set(stamps.collected("untar"))
+        limits = Limits(settings.max_members, settings.max_bytes, settings.max_ratio)
         jobs = [
-            TileJob(tile, stamps, settings.archives, settings.dest, settings.check)
-            for tile in listed_tiles(settings, stamps)
+            TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
+            for tile in tiles
             if tile in stale
         ]
-        failed: dict[str, str] = {}
-        count = files = 0
-        if jobs:
-            try:
-                (settings.dest / OUTPUT).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise RetrieveError(
-                    f"cannot make '{settings.dest / OUTPUT}': {error.strerror}; give DEST another directory"
-                ) from error
-            with Progress("untar", unit="tiles", total=len(jobs)) as progress:
-                for outcome in extract(jobs, stamps, settings.dest):
-                    progress.advance(1)
-                    count += outcome.archives
-                    files += outcome.files
-                    if outcome.problem:
-                        failed[outcome.tile] = outcome.problem
-                        progress.say(outcome.problem)
-            staging = staging_of(settings.dest, stamps)
-            shutil.rmtree(staging, ignore_errors=True)
-            with suppress(OSError):  # another run may be using it
-                staging.parent.rmdir()
-    done = len(jobs) - len(failed)
+        if settings.dryrun:
+            return _foretell(jobs, settings)
+        tally = _Tally()
+        _prepare(jobs, settings)
+        placing = Placing(jobs, stamps, settings.dest, keep=settings.keep)
+        try:
+            _unpack(jobs, placing, tally)
+        except (KeyboardInterrupt, SystemExit):
+            complain(f"stopped after {some(tally.done, 'tile')}; run 'make untar' again to go on")
+            raise
+        if not settings.keep:
+            for tile in stamps.tiles(EXTRACTED).keys() & tiles - tally.failed.keys():
+                count, bytes_ = free(tile, stamps, settings.archives)
+                tally.freed, tally.freed_bytes = tally.freed + count, tally.freed_bytes + bytes_
+    return _report(tally, jobs, placing, settings)
+
+
+def _prepare(jobs: list[TileJob], settings: Settings) -> None:
+    if not jobs:
+        return
+    output = settings.dest / OUTPUT
+    if output.is_symlink():
+        raise RetrieveError(f"'{output}' is a symbolic link; give DEST the directory in which it really is")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
+    if not settings.force:
+        check_room(need(jobs), settings.dest)
+
+
+def _unpack(jobs: list[TileJob], placing: Placing, tally: _Tally) -> None:
+    with (
+        Progress("untar", unit="tiles", total=len(jobs)) as progress,
+        closing(extract(jobs, placing.place)) as outcomes,
+    ):
+        for outcome in outcomes:
+            progress.advance(1)
+            for line in _lines(outcome):
+                progress.say(line)
+            if outcome.problem:
+                tally.failed[outcome.tile] = outcome.problem
+                continue
+            if outcome.refused:
+                tally.failed[outcome.tile] = "; ".join(outcome.refused)
+            else:
+                tally.done += 1
+            tally.archives += len(outcome.fresh)
+            tally.files += outcome.files
+            tally.outdone += len(outcome.outdone)
+            tally.lacking += len(outcome.lacking)
+
+
+def _lines(outcome: TileOutcome) -> Iterable[str]:
+    if outcome.problem:
+        yield outcome.problem
+    yield from outcome.refused
+    yield from outcome.lacking
+
+
+def _report(tally: _Tally, jobs: list[TileJob], placing: Placing, settings: Settings) -> int:
+    text = [
+        f"{some(tally.archives, 'archive')} unpacked; {some(tally.done, 'tile')} with {some(tally.files, 'file')} in "
+        f"'{settings.dest / OUTPUT}'"
+        if jobs
+        else "nothing to unpack"
+    ]
+    if tally.outdone:
+        text.append(f"{some(tally.outdone, 'file')} came from two archives with different content; the newer is there")
+    if tally.lacking:
+        text.append(f"{some(tally.lacking, 'archive')} without the file that it should hold; see above")
+    if tally.freed:
+        text.append(f"{some(tally.freed, 'archive')} deleted, {size(tally.freed_bytes)} freed")
+    untried = len(jobs) - tally.done - len(tally.failed)
+    show(
+        settings,
+        text,
+        data={
+            "tiles": len(jobs),
+            "done": tally.done,
+            "archives": tally.archives,
+            "files": tally.files,
+            "outdone": tally.outdone,
+            "lacking": tally.lacking,
+            "freed": tally.freed,
+            "untried": untried,
+            "reopened": sorted(placing.reopened),
+            "failed": tally.failed,
+        },
+    )
+    if placing.reopened:
+        complain(f"{some(len(placing.reopened), 'tile')} to be unpacked again; run 'make untar' again")
+    if not tally.failed:
+        return 0
+    more = f", and {untried} were not tried" if untried else ""
+    complain(f"{len(tally.failed)} of {some(len(jobs), 'tile')} failed{more}; see above")
+    return 1
+
+
+def _foretell(jobs: list[TileJob], settings: Settings) -> int:
+    needed = need(jobs)
     show(
         settings,
         text=[
-            f"{some(count, 'archive')} unpacked; {some(done, 'tile')} with {some(files, 'file')} in "
-            f"'{settings.dest / OUTPUT}'"
+            f"{some(needed.archives, 'archive')} of {some(len(jobs), 'tile')} to unpack: about {size(needed.bytes)} in "
+            f"{some(needed.files, 'file')} and directories"
             if jobs
             else "nothing to unpack"
         ],
-        data={"tiles": len(jobs), "done": done, "archives": count, "files": files, "failed": failed},
+        data={"tiles": [job.tile for job in jobs], "bytes": needed.bytes, "files": needed.files},
     )
-    if failed:
-        complain(f"{len(failed)} of {some(len(jobs), 'tile')} failed; see above")
-        return 1
     return 0

@@ -1,0 +1,106 @@
+"""`verify`: read everything again, report what is not as it was, and take its stamps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+
+from retrieve.errors import RetrieveError
+from retrieve.extraction import on_all_cores
+from retrieve.members import Claims
+from retrieve.plan import listed_tiles
+from retrieve.progress import Progress
+from retrieve.result import complain, show, some
+from retrieve.settings import Settings
+from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.verification import (
+    BAD,
+    SAME,
+    UNKNOWN,
+    Checkpoint,
+    Verdict,
+    VerifyJob,
+    state_of,
+    take_stamps,
+    verify_tile,
+    without_others,
+)
+
+
+def main(settings: Settings) -> int:
+    """Verify the tiles; exit status 1 if something is bad."""
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    here = stamps.tiles(DOWNLOADED).keys() | stamps.tiles(EXTRACTED).keys()
+    if not here:
+        raise RetrieveError("nothing was downloaded yet; run 'make download'")
+    with stamps.lock():
+        checkpoint = Checkpoint(stamps.directory / "verify", f"CHECK={settings.check} SAMPLE={settings.sample:g}")
+        tiles = checkpoint.sample([tile for tile in listed_tiles(settings, stamps) if tile in here], settings.sample)
+        verdicts = []
+        try:
+            with (
+                Progress("verify", unit="tiles", total=len(tiles)) as progress,
+                closing(_verdicts(tiles, checkpoint, settings, stamps)) as found,
+            ):
+                for verdict in found:
+                    progress.advance(1)
+                    verdicts.append(verdict)
+                    if settings.format == "text":
+                        for one in verdict.findings:
+                            print(one, flush=True)
+        except (KeyboardInterrupt, SystemExit):
+            complain(f"stopped after {len(verdicts)} of {some(len(tiles), 'tile')}; run 'make verify' again to go on")
+            raise
+        checkpoint.finish()
+    return _report(verdicts, settings)
+
+
+def _verdicts(tiles: list[str], checkpoint: Checkpoint, settings: Settings, stamps: Stamps) -> Iterator[Verdict]:
+    """Give what an earlier run that was stopped found of tiles that are as they were, then verify the others."""
+    known = checkpoint.verdicts
+    done = [tile for tile in tiles if tile in known and known[tile].state == state_of(stamps, tile)]
+    yield from (known[tile] for tile in done)
+    jobs = [
+        VerifyJob(tile, stamps, settings.archives, settings.dest, settings.check, bool(settings.v))
+        for tile in sorted(set(tiles) - set(done))
+    ]
+    claims = Claims(stamps)
+    with closing(on_all_cores(verify_tile, jobs)) as results:
+        for found in results:
+            verdict = without_others(found, claims)
+            if not settings.dryrun:
+                take_stamps(verdict, stamps)
+            checkpoint.add(verdict, state_of(stamps, verdict.tile))
+            yield verdict
+
+
+def _report(verdicts: list[Verdict], settings: Settings) -> int:
+    archives, files = sum(one.archives for one in verdicts), sum(one.files for one in verdicts)
+    signs = Counter((one.sign, one.archive) for verdict in verdicts for one in verdict.findings)
+    bad_archives, bad_files = (sum(signs[sign, archive] for sign in BAD) for archive in (True, False))
+    bad = sorted(one.tile for one in verdicts if one.bad(archive=True) or one.bad(archive=False))
+    unknown = signs[UNKNOWN, False]
+    text = f"{some(len(verdicts), 'tile')} verified: {bad_archives} of {some(archives, 'archive')} bad, "
+    text += f"{bad_files} of {some(files, 'file')} bad"
+    show(
+        settings,
+        text=[text + (f"; {some(unknown, 'file')} beside them that no tile brought" if unknown else "")],
+        data={
+            "tiles": len(verdicts),
+            "archives": archives,
+            "files": files,
+            "bad": bad,
+            "findings": [
+                {"sign": one.sign, "path": one.path, "why": one.why, "tile": verdict.tile}
+                for verdict in verdicts
+                for one in verdict.findings
+                if one.sign != SAME or settings.v
+            ],
+        },
+    )
+    if not bad:
+        return 0
+    lost = "" if settings.dryrun else " and lost their stamps"
+    complain(f"{len(bad)} of {some(len(verdicts), 'tile')} are bad{lost}; run 'make download untar' to mend them")
+    return 1

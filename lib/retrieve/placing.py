@@ -1,0 +1,231 @@
+"""Placing: unpacked tiles get their places in the output tree, then their stamps, some tiles at a time.
+
+The order makes each step safe to stop at. First what was unpacked, and the lists that name it, are on disk; then files
+are renamed to their places and obsolete ones removed; then that is on disk; then come the stamps. What a run left
+undone, the next one does again: no stamp stands for it yet.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from retrieve.archives import nanoseconds
+from retrieve.durability import sync_file_system
+from retrieve.extraction import TileJob, TileOutcome, failed
+from retrieve.members import OBSOLETE, Claims, Members, pack, unpack_list
+from retrieve.stamps import EXTRACTED, Record, Stamps, sync_directory
+from retrieve.tree import Tree
+from retrieve.unpack import Refused, is_tar
+
+
+class Placing:
+    """Places and stamps the tiles of a run.
+
+    Parameters
+    ----------
+    jobs
+        All tiles of the run.
+    keep
+        Whether archives stay after they were unpacked.
+    """
+
+    def __init__(self, jobs: list[TileJob], stamps: Stamps, destination: Path, *, keep: bool) -> None:
+        self._jobs = {job.tile: job for job in jobs}
+        self._stamps = stamps
+        self._tree = Tree(destination)
+        self._claims = Claims(stamps)
+        self._keep = keep
+        #: Tiles whose stamps were taken, since a file that theirs gave way to is gone.
+        self.reopened: set[str] = set()
+
+    def place(self, outcomes: list[TileOutcome]) -> Iterator[TileOutcome]:
+        """Place and stamp some tiles that were unpacked; a tile for which that fails has a problem afterwards."""
+        outcomes = [self._attempt(self._announce, outcome) for outcome in outcomes]
+        if any(not outcome.problem for outcome in outcomes):
+            self._sync(self._tree.destination, self._stamps.directory)
+            outcomes = [self._attempt(self._adopt, outcome) for outcome in outcomes]
+            outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
+            self._sync(self._tree.destination, self._stamps.directory)
+            for outcome in outcomes:
+                if not outcome.problem:
+                    path = self._stamps.path(EXTRACTED, outcome.tile)
+                    path.with_name(f".{outcome.tile}").rename(path)
+            sync_directory(self._stamps.directory / EXTRACTED)
+        for outcome in outcomes:
+            shutil.rmtree(self._jobs[outcome.tile].staging, ignore_errors=True)
+        yield from outcomes
+
+    def _attempt(self, step: Callable[[TileOutcome], TileOutcome], outcome: TileOutcome) -> TileOutcome:
+        if outcome.problem:
+            return outcome
+        try:
+            return step(outcome)
+        except Refused as error:
+            return replace(outcome, problem=f"cannot unpack tile '{outcome.tile}': {error}")
+        except OSError as error:
+            return failed(outcome.tile, self._tree.destination, error)
+
+    def _announce(self, outcome: TileOutcome) -> TileOutcome:
+        """Look for what is in the way, then write down what is going to be in the output tree."""
+        job = self._jobs[outcome.tile]
+        for number in range(len(outcome.fresh)):
+            obstacle = self._tree.obstacle(job.staging / str(number))
+            if obstacle:
+                raise Refused(obstacle)
+        self._claims.write(outcome.tile, outcome.members)
+        return outcome
+
+    def _adopt(self, outcome: TileOutcome) -> TileOutcome:
+        job = self._jobs[outcome.tile]
+        outdone: set[str] = set()
+        lost: list[tuple[str, str]] = []
+        for number, name in enumerate(outcome.fresh):
+            staging = job.staging / str(number)
+            # Those that come after it are not in the tree yet, whatever the list says.
+            absent = {(outcome.tile, later) for later in outcome.fresh[number:]}
+            date_ns = nanoseconds(outcome.record.verified[name].archive.date)
+            contest = _Contest(staging, self._tree.destination, self._claims, absent, date_ns, outdone)
+            self._tree.adopt(staging, contest.settle)
+            lost += [(name, path) for path in contest.lost]
+        if lost or outdone or outcome.replaces:
+            members = unpack_list(outcome.members)
+            obsolete = members.pop(OBSOLETE, None)
+            for name, path in lost:
+                members[name].files[path] = None
+            if obsolete:
+                self._remove(outcome.tile, set(obsolete.files))
+            # What gave way to this tile in the meantime is noted in its list, which may be its own.
+            self._claims.write(outcome.tile, pack(self._with_outdone(outcome.tile, members, outdone)))
+        return replace(outcome, outdone=tuple(sorted(outdone)))
+
+    def _with_outdone(self, tile: str, members: Members, outdone: set[str]) -> Members:
+        for path in outdone:
+            for claim in self._claims.of(path):
+                if claim.tile == tile and claim.bytes is None and claim.archive in members:
+                    members[claim.archive].files[path] = None
+        return members
+
+    def _remove(self, tile: str, obsolete: set[str]) -> None:
+        """Remove files that an earlier version of a tile had, unless another archive brought them, too."""
+        shared = {path: list(self._claims.of(path)) for path in obsolete}
+        gone = {path for path, claims in shared.items() if all(claim.bytes is None for claim in claims)}
+        for path in gone:
+            for claim in shared[path]:
+                # Its own file there had given way to the one that goes now.
+                self._stamps.remove(EXTRACTED, claim.tile)
+                self.reopened.add(claim.tile)
+        self._tree.remove(gone)
+
+    def _prepare_stamp(self, outcome: TileOutcome) -> TileOutcome:
+        text = (outcome.record if self._keep else freed(outcome.record)).text()
+        path = self._stamps.path(EXTRACTED, outcome.tile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{outcome.tile}")
+        temporary.write_text(text, encoding="utf-8")
+        os.utime(temporary, ns=(outcome.mtime_ns, outcome.mtime_ns))
+        return outcome
+
+    def _sync(self, *directories: Path) -> None:
+        for directory in {directory.stat().st_dev: directory for directory in directories}.values():
+            sync_file_system(directory)
+
+
+@dataclass
+class _Contest:
+    """Settles which file has a path that is taken when an archive's staged file comes to it.
+
+    Attributes
+    ----------
+    absent
+        Tile and name of archives whose claims do not count, since their files are not in the tree.
+    date_ns
+        Date of the archive at the source.
+    outdone
+        Collects paths that two archives brought with different content.
+    """
+
+    staging: Path
+    destination: Path
+    claims: Claims
+    absent: set[tuple[str, str]]
+    date_ns: int
+    outdone: set[str]
+
+    def __post_init__(self) -> None:
+        self.lost: list[str] = []
+
+    def settle(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
+        """Say whether the staged file takes the place.
+
+        The first row that fits holds:
+
+        ===================================================  ===========
+        of the file that is there                            it gives way
+        ===================================================  ===========
+        no other archive claims it (an earlier version,      yes
+        or what a stopped run left)
+        it has the same content                              yes
+        it has not the length that an archive claims         yes
+        it is older, or as old and of an older archive       yes
+        it is newer                                          no
+        ===================================================  ===========
+        """
+        others = [
+            claim
+            for claim in self.claims.of(path)
+            if claim.bytes is not None and (claim.tile, claim.archive) not in self.absent
+        ]
+        if not others or self._same(path, staged, there):
+            return True
+        self.outdone.add(path)
+        owners = [claim for claim in others if claim.bytes == there.st_size]
+        if owners and (there.st_mtime_ns, max(one.date_ns for one in owners)) > (staged.st_mtime_ns, self.date_ns):
+            self.lost.append(path)
+            return False
+        for claim in others:
+            self.claims.outdo(claim, path)
+        return True
+
+    def _same(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
+        return staged.st_size == there.st_size and filecmp.cmp(
+            self.staging / path, self.destination / path, shallow=False
+        )
+
+
+def freed(record: Record) -> Record:
+    """Give a record whose tar archives are gone, since they were unpacked."""
+    return Record(
+        record.source,
+        {name: replace(one, mtime_ns=0) if is_tar(name) else one for name, one in record.verified.items()},
+    )
+
+
+def free(tile: str, stamps: Stamps, archives: Path) -> tuple[int, int]:
+    """Delete the archives of a tile that was unpacked, once its stamp says so.
+
+    Returns
+    -------
+    tuple
+        Number of archives, and their bytes.
+    """
+    found = stamps.read(EXTRACTED, tile)
+    record, downloaded = stamps.extracted(tile), stamps.downloaded(tile).verified
+    if found is None or not record.verified:
+        return 0, 0
+    gone = freed(record)
+    if gone != record:
+        stamps.write(EXTRACTED, tile, gone.text(), found[1], sync=True)
+    count = size = 0
+    for name, one in gone.verified.items():
+        if is_tar(name) and name in downloaded and downloaded[name].md5 == one.md5:
+            try:
+                (archives / name).unlink()
+            except FileNotFoundError:
+                continue
+            count, size = count + 1, size + one.archive.bytes
+    return count, size
