@@ -7,9 +7,10 @@ import logging
 import pkgutil
 import signal
 import sys
+from collections.abc import Callable
 
 from retrieve import commands
-from retrieve.errors import RetrieveError
+from retrieve.errors import RetrieveError, remedy
 from retrieve.settings import Settings
 
 
@@ -19,12 +20,19 @@ def main(words: list[str]) -> int:
     if not words or words[0] not in verbs:
         print(f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'", file=sys.stderr)
         return 2
+    return guarded(lambda: importlib.import_module(f"retrieve.commands.{words[0]}").main(Settings.parse(words[1:])))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command as a program: what goes wrong becomes one line on stderr and an exit status."""
     # The libraries' log is not for users: what matters of it becomes a message of ours.
     logging.getLogger().addHandler(logging.NullHandler())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # What a shell starts in the background is to ignore Ctrl-C, and does.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
-        settings = Settings.parse(words[1:])
-        return importlib.import_module(f"retrieve.commands.{words[0]}").main(settings)
+        return command()
     except RetrieveError as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
@@ -36,10 +44,20 @@ def main(words: list[str]) -> int:
             file=sys.stderr,
         )
     except OSError as error:
-        print(f"cannot use '{error.filename}': {error.strerror}; check its permissions and space", file=sys.stderr)
+        what = f"cannot use '{error.filename}'" if error.filename else "cannot go on"
+        print(f"{what}: {remedy(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 2
+
+
+def _stop(number: int, _: object) -> None:
+    """End: what is under way is given up, and where it stands is said, undisturbed by a second signal."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

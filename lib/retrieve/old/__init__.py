@@ -1,0 +1,1 @@
+"""The commands that came before the Makefile, with their options; they work in the current directory."""
