@@ -80,7 +80,7 @@ INCOMPLETE := $(if $(filter yes,$(PARTIAL)),$(patsubst $(S)/incomplete/%,%,$(wil
 DOWNLOADED := $(patsubst $(S)/downloaded/%,%,$(wildcard $(S)/downloaded/*))
 
 STEPS := avail download untar missing verify link
-.PHONY: $(STEPS) sync help env demo test lint lock FORCE
+.PHONY: $(STEPS) sync help env demo test soak bench bench-short lint lock FORCE
 
 # ---- Targets
 ifneq (,$(word 2,$(filter $(STEPS) sync,$(MAKECMDGOALS))))
@@ -160,6 +160,13 @@ $(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 	@cd $(HERE) && $(call quote,$(PY)) -P -m pytest -n auto
 
+soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel ones: hundreds of kills, fuzzing, the whole survey
+	@cd $(HERE) && $(call quote,$(PY)) -P -m pytest -m soak
+
+bench bench-short: $(if $(PYTHON),,$(VENV)/dev) ## speed, as ratios between two ways in one run; written to bench/
+	@mkdir -p bench && for part in transfer listing unpack; do \
+	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
+
 lint: $(if $(PYTHON),,$(VENV)/dev) ## its style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
 	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh .ci/run
@@ -171,7 +178,7 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	  --python-version 3.11 --custom-compile-command 'make lock' -c requirements.txt --group dev -o requirements-dev.txt
 
 define HELP
-/^[a-z]+:.*##/  { target = $$1; sub(/:.*/, "", target); targets = targets sprintf("  %-10s%s\n", target, $$2) }
+/^[a-z]+[: ].*##/  { target = $$1; sub(/[: ].*/, "", target); targets = targets sprintf("  %-10s%s\n", target, $$2) }
 /^[A-Z_]+ \?=/  { name = $$1; sub(/ .*/, "", name); sub(/^ +/, "", $$2)
                   settings = settings sprintf("  %-10s  %s [%s]\n", name, $$2, ENVIRON[name]) }
 END             { printf "make TARGET NAME=value ...\n\ntargets:\n%s\nsettings, and their present values:\n%s", targets, settings }

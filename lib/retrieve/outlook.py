@@ -14,7 +14,7 @@ from retrieve.errors import RetrieveError
 from retrieve.parts import part_path
 from retrieve.plan import TilePlan
 from retrieve.products import ProductSet
-from retrieve.result import size, some
+from retrieve.result import size, some, table
 
 #: Bytes that most file systems give a file at a time.
 _BLOCK = 4096
@@ -54,7 +54,7 @@ class Outlook:
 
     def table(self) -> list[str]:
         """Write it by product."""
-        return [f"  {name:<20} {count:>6}  {size(self.bytes[name]):>9}" for name, count in self.fetch.items()]
+        return table((name, str(count), size(self.bytes[name])) for name, count in self.fetch.items())
 
 
 def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path, jobs: int) -> Outlook:

@@ -23,6 +23,16 @@ def complain(problem: str) -> None:
     print(problem, file=sys.stderr, flush=True)
 
 
+def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Write rows in columns, below a line that says what they are: the first to the left, the others to the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in zip(*columns, strict=True)
+    ]
+
+
 def size(count: float) -> str:
     """Write a number of bytes for people, in powers of 1000: ``1.2 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

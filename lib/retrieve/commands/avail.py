@@ -7,7 +7,7 @@ from retrieve.container import open_containers
 from retrieve.listing import Listing
 from retrieve.products import ProductSet
 from retrieve.progress import Progress
-from retrieve.result import complain, show, some
+from retrieve.result import complain, show, some, table
 from retrieve.settings import Settings
 from retrieve.source import Container
 from retrieve.stamps import Stamps, write_whole
@@ -80,7 +80,7 @@ def _show(
                 f"{one.name}: {share(complete[one.name], len(one.tiles))} complete"
                 for one in lists
             ),
-            *(f"  {name:<20} {count:>6}" for name, count in counts.items()),
+            *table((name, str(count)) for name, count in counts.items()),
             *(
                 f"from '{source}': {some(count, 'complete tile')}{_also(listing)}"
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)

@@ -16,7 +16,7 @@ from retrieve.plan import (
     plan_tile,
     settled,
 )
-from retrieve.result import show, some
+from retrieve.result import show, some, table
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, MISSING, Stamps, write_whole
 
@@ -38,7 +38,7 @@ def main(settings: Settings) -> int:
     counts = {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
     shown = list(missing) if settings.v else list(missing)[:SHOWN]
     text = [f"{FILE}: {some(len(missing), 'tile')} missing"]
-    text += [f"  {reason:<20} {count:>6}" for reason, count in counts.items() if count]
+    text += table((reason, str(count)) for reason, count in counts.items() if count)
     text += [f"{tile}: {'; '.join(map(_phrase, missing[tile]))}" for tile in shown]
     if len(shown) < len(missing):
         text.append(f"… and {some(len(missing) - len(shown), 'more tile')}; V=1 shows all")
