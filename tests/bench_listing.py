@@ -207,8 +207,8 @@ def show(found: dict[str, object]) -> None:
             f"avail of {one['tiles']} tiles: vls takes {one['vls_slower_than_first']:.1f} times as long, "
             f"{one['vls_slower_than_again']:.1f} times with nothing new (user and system time: "
             f"{one['vls_cpu_to_first']:.1f} and {one['vls_cpu_to_again']:.1f} times), and "
-            f"{one['vls_memory_to_ours']:.1f} times the memory; ours takes {one['again_slower_than_curl']:.1f} times as long as curl; "
-            f"{one['requests'].get('nodes', 0)} requests"
+            f"{one['vls_memory_to_ours']:.1f} times the memory; {one['requests'].get('nodes', 0)} requests; "
+            f"ours takes {one['again_slower_than_curl']:.1f} times as long as curl"
         )
     for one in found["nothing_to_do"]:
         figures = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in one["cpu_seconds"].items())

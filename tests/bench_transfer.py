@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,10 +33,16 @@ from vospace_demo.results import make_many  # noqa: E402 - found only now
 SMALL, LARGE = "cfis/small", "cfis/large"
 TILES = [f"{x}.{y}" for y in (290, 291) for x in range(240, 250)]
 STREAMS = 8
-#: What issue 3 asks for: the case, ours against whom, and the least ratio of their median to ours.
+#: What we do, with and without the listing that others make, too, or do not need.
+OURS, LISTED = "ours", "ours, listed before"
+#: What issue 3 asks for: the case, whom we are compared with in what, and the least ratio of their median to ours.
 TARGETS = {
-    "cold_50ms": {"vcp wildcard": 8.0, "vcp per file": 20.0, "curl --parallel": 1 / 1.5},
-    "large": {"vcp": 1.5, "curl": 0.6},
+    "cold_50ms": {
+        "vcp wildcard": (OURS, 8.0),
+        "vcp per file": (OURS, 20.0),
+        "curl --parallel": (LISTED, 1 / 1.5),
+    },
+    "large": {"vcp": (LISTED, 1.5), "curl": (LISTED, 0.6)},
 }
 
 
@@ -109,23 +115,20 @@ class Bench:
             "VOSPACE_WEBSERVICE": self.server.host,
         }
 
-    def time(self, name: str, action: Callable[[], object], scale: float = 1.0) -> None:
-        """Time one run."""
+    def time(self, name: str, here: Path, *commands: list[str], scale: float = 1.0) -> None:
+        """Time some commands, one after the other in the directory `here`."""
         self.server.control("DELETE")
         begin = time.monotonic()
-        action()
+        for command in commands:
+            self.run(here, command)
         self.times.setdefault(name, []).append((time.monotonic() - begin) * scale)
         self.requests[name] = dict(self.server.control("GET")["routes"])
 
-    def run(self, *command: str, cwd: Path) -> None:
+    def run(self, here: Path, command: list[str]) -> None:
         """Run a command, which must succeed."""
-        done = subprocess.run(command, cwd=cwd, env=self.environment(), text=True, capture_output=True)
+        done = subprocess.run(command, cwd=here, env=self.environment(), text=True, capture_output=True)
         if done.returncode:
             raise SystemExit(f"'{' '.join(command)}' failed: {done.stderr or done.stdout}")
-
-    def make(self, directory: Path, *words: str) -> None:
-        """Run our own."""
-        self.run("make", "-s", "-f", str(HERE / "Makefile"), *words, f"JOBS={STREAMS}", "INSECURE=yes", cwd=directory)
 
     @contextmanager
     def fresh(self) -> Iterator[Path]:
@@ -138,62 +141,72 @@ class Bench:
             shutil.rmtree(directory)
 
     def report(self) -> dict[str, object]:
-        """Medians, all times, and the ratio of each command's median to ours."""
+        """Medians, all times, and how many times as long as ours the others' medians are."""
         medians = {name: statistics.median(times) for name, times in self.times.items()}
+        ours = [name for name in (OURS, LISTED) if name in medians]
         return {
             "seconds": {name: round(median, 3) for name, median in medians.items()},
-            "times_slower_than_ours": {
-                name: round(median / medians["ours"], 2) for name, median in medians.items() if name != "ours"
+            "times_slower_than": {
+                one: {name: round(median / medians[one], 2) for name, median in medians.items() if name not in ours}
+                for one in ours
             },
             "runs": {name: [round(one, 3) for one in times] for name, times in self.times.items()},
             "requests": self.requests,
         }
 
 
-def cold(server: Server, place: Path, names: list[str], size: Size, service: str = "vos") -> dict[str, object]:
-    """(a) Many small archives, into an empty directory; ours lists the container, too."""
+def ours(*words: str) -> list[str]:
+    """Our command."""
+    return ["make", "-s", "-f", str(HERE / "Makefile"), *words, f"JOBS={STREAMS}", "INSECURE=yes"]
+
+
+def vcp(source: str) -> list[str]:
+    """The client's command, into the directory that it is started in."""
+    return ["vcp", "-k", source, "."]
+
+
+def cold(server: Server, place: Path, names: list[str], size: Size) -> dict[str, object]:
+    """(a) Many small archives, into an empty directory; `vcp` with a wildcard lists the container, too."""
     bench = Bench(server, place)
-    source = f"{service}:{SMALL}"
-    files = f"https://{server.host}/{'vault' if service == 'vos' else 'arc'}/files/{SMALL}"
+    source = f"vos:{SMALL}"
     for _ in range(size.runs):
+        for name in (OURS, LISTED):
+            with bench.fresh() as here:
+                write_list(here, TILES)
+                if name == LISTED:
+                    bench.run(here, ours("avail", f"INPUT_PATH={source}"))
+                bench.time(name, here, ours("download", f"INPUT_PATH={source}"))
+                check(here / "archives", names)
         with bench.fresh() as here:
-            (here / "tile_numbers.txt").write_text("\n".join(TILES) + "\n")
-            bench.time("ours", lambda: bench.make(here, "download", f"INPUT_PATH={source}"))
-            check(here / "archives", names)
-        with bench.fresh() as here:
-            bench.time("vcp wildcard", lambda: bench.run("vcp", "-k", f"{source}/*.tgz", str(here), cwd=here))
+            bench.time("vcp wildcard", here, vcp(f"{source}/*.tgz"))
             check(here, names)
         if shutil.which("curl"):
             with bench.fresh() as here:
-                wanted = "".join(f'url = "{files}/{name}"\noutput = "{name}"\n' for name in names)
+                url = f"https://{server.host}/vault/files/{SMALL}"
+                wanted = "".join(f'url = "{url}/{name}"\noutput = "{name}"\n' for name in names)
                 (here / "wanted").write_text(wanted)
-                command = ["curl", "-sSkL", "--fail", "--parallel", "--parallel-max", str(STREAMS), "--config"]
-                bench.time("curl --parallel", lambda: bench.run(*command, "wanted", cwd=here))
+                parallel = ["--parallel", "--parallel-max", str(STREAMS)]
+                bench.time("curl --parallel", here, ["curl", "-sSkL", "--fail", *parallel, "--config", "wanted"])
                 check(here, names)
     with bench.fresh() as here:
         some = names[: size.per_file]
-        bench.time(
-            "vcp per file",
-            lambda: [bench.run("vcp", "-k", f"{source}/{name}", str(here), cwd=here) for name in some],
-            len(names) / len(some),
-        )
+        commands = [vcp(f"{source}/{name}") for name in some]
+        bench.time("vcp per file", here, *commands, scale=len(names) / len(some))
         check(here, some)
-    routes = bench.requests["ours"]
-    content = routes.get("files", 0) + routes.get("storage", 0)
-    return {**bench.report(), "requests_per_archive": content / len(names)}
+    routes = bench.requests[LISTED]
+    return {**bench.report(), "requests_per_archive": sum(routes.values()) / len(names)}
 
 
 def nothing_to_do(server: Server, place: Path, size: Size) -> dict[str, object]:
     """(c) Everything is here already; ours asks the source again, as vcp does."""
     bench = Bench(server, place)
     with bench.fresh() as here, bench.fresh() as theirs:
-        (here / "tile_numbers.txt").write_text("\n".join(TILES) + "\n")
-        bench.make(here, "download", f"INPUT_PATH=vos:{SMALL}")
-        command = ["vcp", "-k", f"vos:{SMALL}/*.tgz", str(theirs)]
-        bench.run(*command, cwd=theirs)
+        write_list(here, TILES)
+        bench.run(here, ours("download", f"INPUT_PATH=vos:{SMALL}"))
+        bench.run(theirs, vcp(f"vos:{SMALL}/*.tgz"))
         for _ in range(size.runs):
-            bench.time("ours", lambda: bench.make(here, "avail", "download"))
-            bench.time("vcp wildcard", lambda: bench.run(*command, cwd=theirs))
+            bench.time(OURS, here, ours("avail", "download"))
+            bench.time("vcp wildcard", theirs, vcp(f"vos:{SMALL}/*.tgz"))
     return bench.report()
 
 
@@ -203,23 +216,25 @@ def large(server: Server, place: Path, size: Size) -> dict[str, object]:
     name = f"final_cat_{TILES[0]}.tgz"
     for _ in range(size.runs):
         with bench.fresh() as here:
-            (here / "tile_numbers.txt").write_text(TILES[0] + "\n")
-            bench.make(here, "avail", "PRODUCTS=final_cat", f"INPUT_PATH=vos:{LARGE}")
-            bench.time("ours", lambda: bench.make(here, "download"))
+            write_list(here, TILES[:1])
+            bench.run(here, ours("avail", "PRODUCTS=final_cat", f"INPUT_PATH=vos:{LARGE}"))
+            bench.time(LISTED, here, ours("download"))
             check(here / "archives", [name], size.large)
         if shutil.which("curl"):
             with bench.fresh() as here:
                 url = f"https://{server.host}/vault/files/{LARGE}/{name}"
-                bench.time("curl", lambda: bench.run("curl", "-sSkLO", "--fail", url, cwd=here))
+                bench.time("curl", here, ["curl", "-sSkLO", "--fail", url])
                 check(here, [name], size.large)
         with bench.fresh() as here:
-            bench.time("vcp", lambda: bench.run("vcp", "-k", f"vos:{LARGE}/{name}", str(here), cwd=here))
+            bench.time("vcp", here, vcp(f"vos:{LARGE}/{name}"))
             check(here, [name], size.large)
-    report = bench.report()
-    report["megabytes_per_second"] = {
-        name: round(size.large / 1e6 / statistics.median(times)) for name, times in bench.times.items()
-    }
-    return report
+    rates = {name: size.large / 1e6 / statistics.median(times) for name, times in bench.times.items()}
+    return {**bench.report(), "megabytes_per_second": {name: round(rate) for name, rate in rates.items()}}
+
+
+def write_list(here: Path, tiles: list[str]) -> None:
+    """Write the list of the tiles that are wanted."""
+    (here / "tile_numbers.txt").write_text("".join(f"{tile}\n" for tile in tiles))
 
 
 def check(directory: Path, names: list[str], length: int | None = None) -> None:
@@ -250,10 +265,10 @@ def machine(place: Path) -> dict[str, object]:
 def unmet(cases: dict[str, dict[str, object]]) -> list[str]:
     """Say which of the targets do not hold."""
     return [
-        f"{case}: {name} takes {ratio} times as long as ours, which should be {least:.2f} or more"
+        f"{case}: {name} takes {ratio} times as long as {ours}, which should be {least:.2f} or more"
         for case, targets in TARGETS.items()
-        for name, least in targets.items()
-        if (ratio := cases[case]["times_slower_than_ours"].get(name, least)) < least
+        for name, (ours, least) in targets.items()
+        if (ratio := cases[case]["times_slower_than"][ours].get(name, least)) < least
     ]
 
 
@@ -292,7 +307,7 @@ def serving(root: Path, latency: float) -> Iterator[Server]:
 def tell(name: str, case: dict[str, object]) -> dict[str, object]:
     """Print a case as soon as it is measured."""
     seconds = ", ".join(f"{who} {value:.2f} s" for who, value in case["seconds"].items())
-    print(f"{name}: {seconds}; to ours: {case['times_slower_than_ours']}", flush=True)
+    print(f"{name}: {seconds}\n  times as long as: {case['times_slower_than']}", flush=True)
     return case
 
 

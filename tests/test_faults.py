@@ -17,7 +17,7 @@ import pytest
 from conftest import RESULTS, TILES, Site, names
 from retrieve.archives import PART
 from retrieve.faults import seconds_to_wait
-from retrieve.patience import PATIENCE, RateLimit, delay
+from retrieve.patience import PATIENCE, SAVED, RateLimit, delay
 from retrieve.stamps import Record, Stamp
 from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
@@ -188,6 +188,20 @@ def test_what_is_closed_to_the_caller_stops_a_run_early_and_one_closed_file_does
     assert space.requests().routes[route] <= 4
     assert "you may not read it without a certificate; make one with 'cadc-get-cert -u USER'" in result.stderr
     assert result.stderr.count("cannot fetch ") == 1
+    assert site.files("archives") == {}
+
+
+def test_a_source_that_went_away_ends_a_run_early(site: Site, tmp_path: Path, container: Path) -> None:
+    site.list_tiles(*TILES)
+    with VOSpace(tmp_path / "space") as space:
+        site.environment |= space.environment() | {"INSECURE": "yes"}
+        site.done("avail", f"INPUT_PATH=vos:{RESULTS}")
+    result = site.make("download", "JOBS=4", "RETRIES=1")
+    assert result.returncode == 2
+    lines = [line for line in result.stderr.splitlines() if line.startswith("cannot fetch ")]
+    assert len(lines) == 20
+    assert all("the connection was refused, 2 times" in line for line in lines)
+    assert lines[-1].endswith("; 20 failed in a row, so the run ends: run 'make download' again later")
     assert site.files("archives") == {}
 
 
@@ -436,12 +450,17 @@ def test_a_rate_is_kept_by_all_threads_together_and_idle_time_is_not_saved_up() 
     assert [limit.seconds_for(500) for _ in range(4)] == [0.5, 1.0, 1.5, 2.0]
     now[0] += 1.5
     assert limit.seconds_for(1000) == 1.5
+    # The bytes took longer to come than they had to: nothing is waited for, and the rate is made use of.
+    now[0] += 1.7
+    assert limit.seconds_for(100) == 0
     now[0] += 60
-    assert limit.seconds_for(100) == pytest.approx(0.1)
+    assert limit.seconds_for(1000) == pytest.approx(1 - SAVED)
     assert RateLimit(0).seconds_for(10**12) == 0
     # However the bytes come and whatever is waited for between them, no more than the rate gets through.
-    limit, total, begin = RateLimit(1000, lambda: now[0]), 0, now[0]
-    for count in random.Random(1).choices(range(1, 400), k=1000):
+    limit, total, begin, rng = RateLimit(1000, lambda: now[0]), 0, now[0], random.Random(1)
+    for _ in range(1000):
+        count = rng.randrange(1, 400)
         total += count
+        now[0] += rng.choice((0, 0.1, 0.4))
         now[0] += limit.seconds_for(count)
-        assert total <= 1000 * (now[0] - begin) + 1e-3
+        assert total <= 1000 * (now[0] - begin + SAVED) + 1e-3

@@ -14,12 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from conftest import HERE, RESULTS, TILES, Site, names
-from retrieve.errors import SourceError
-from retrieve.nodes import Page, parse_page
 from retrieve.stamps import Stamp
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
@@ -60,6 +56,7 @@ def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 SHORT = r"the listing was short, '\w+_24\d\.29[01]\.tgz' is there but was not shown; try again later"
+#: A fault, and what is said of it: by service, where one of them is not misled.
 FALSE_LISTINGS: dict[str, tuple[Fault, str | dict[str, str]]] = {
     "cut connection": (Fault("cut", at=9000, **ALWAYS), "the connection was cut, 2 times; try again later"),
     "reset connection": (Fault("reset", at=9000, **ALWAYS), "the connection was cut, 2 times; try again later"),
@@ -102,16 +99,17 @@ FALSE_LISTINGS: dict[str, tuple[Fault, str | dict[str, str]]] = {
 def test_a_false_listing_is_named_and_changes_no_stamp(fault: str, listed: Place) -> None:
     kind, reason = FALSE_LISTINGS[fault]
     if isinstance(reason, dict):
-        if listed.service not in reason:
-            pytest.skip("no false listing there")
-        reason = reason[listed.service]
-    before = listed.state()
+        reason = reason.get(listed.service, "")
+    before, stamps = listed.state(), listed.site.stamps()
     listed.space.fault(kind)
     try:
         result = listed.site.make("avail", "PSF=mccd", "DEST=elsewhere", "RETRIES=1", "TIMEOUT=1", "PAGE=25")
     finally:
         listed.space.clear_faults()
-    problem, *others = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    if not reason:
+        assert (result.returncode, result.stderr, listed.site.stamps()) == (0, "", stamps)
+        return
+    problem, *others = (line for line in result.stderr.splitlines() if not line.startswith("make"))
     assert re.match(f"cannot list '{listed.service}:{RESULTS}': {reason}", problem), problem
     assert (others, result.stdout, result.returncode) == ([], "", 2)
     assert listed.state() == before
@@ -182,9 +180,7 @@ def test_the_sample_is_as_large_as_it_is_set(probe: str, asked: int, site: Site,
 def test_pages_of_any_size_make_the_same_listing(page: int, site: Site, vault: str, space: VOSpace) -> None:
     site.list_tiles(*TILES)
     site.done("avail", f"INPUT_PATH={vault}", f"PAGE={page}")
-    first_and_last = Stamp.parse(site.stamps()[f"available/{TILES[0]}"][1]).archives
-    assert len(first_and_last) == 7
-    assert len(site.stamps()) == 10
+    assert set(site.stamps()) == {f"available/{tile}" for tile in TILES}
     # May the caller read it; the first page; those that begin with the last node of the one before, to the one that
     # holds nothing else.
     after_the_first = -(-max(NODES - page, 0) // (page - 1))
@@ -296,7 +292,6 @@ def test_links_to_archives_are_followed(site: Site, at: str, space: VOSpace, con
     }
     site.done("avail")
     assert {path: stamp for path, stamp in site.stamps().items() if path.startswith("available")} == before
-    # What a link leads to became newer.
     os.utime(elsewhere / names(TILES[0])[3], (datetime.now(UTC).timestamp(), datetime.now(UTC).timestamp()))
     site.done("avail")
     changed = {path for path, stamp in site.stamps().items() if path.startswith("available") and stamp != before[path]}
@@ -326,8 +321,7 @@ def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
     assert {path for path in site.stamps() if path.startswith("incomplete")} == {
         f"incomplete/{tile}" for tile in TILES[:4]
     }
-    data = site.json("avail")
-    assert set(data["sources"][0]["astray"]) == {outside, nowhere, circle, directory}
+    assert set(site.json("avail")["sources"][0]["astray"]) == {outside, nowhere, circle, directory}
 
 
 def test_a_link_to_the_container_is_the_container(site: Site, at: str, container: Path) -> None:
@@ -422,10 +416,16 @@ def test_a_short_listing_of_one_of_several_containers_changes_nothing(
     result = site.make("avail", "PROBE=0")
     assert result.stderr.startswith(f"cannot list '{at.replace(NODE, 'second')}': the listing was short")
     assert site.stamps() == before
-    # Also where the order was changed, and a container added.
-    result = site.make("avail", "PROBE=0", f"INPUT_PATH={container} {at.replace(NODE, 'second')} {at}")
+    # The order was changed, and a container added.
+    several = f"INPUT_PATH={container} {at.replace(NODE, 'second')} {at}"
+    result = site.make("avail", "PROBE=0", several)
     assert "the listing was short" in result.stderr
     assert site.stamps() == before
+    # What is in one of them and was never in the other did not vanish.
+    space.clear_faults()
+    space.forget()
+    site.done("avail", "PROBE=0", several)
+    assert not [name for _, name in space.requests().nodes if name.endswith(".tgz")]
 
 
 def test_a_directory_with_spaces_in_its_name_is_one_container(site: Site, container: Path) -> None:
@@ -447,88 +447,3 @@ def test_a_directory_of_lists_gets_a_line_for_each(site: Site, vault: str) -> No
         "lists/W3.txt: 8/9 (88.9%) complete",
     ]
     assert len(site.stamps()) == 12
-
-
-# A document is read by two parsers; see `retrieve.nodes`. With a comment in front lxml reads all of it.
-HEAD = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<vos:node xmlns:vos="http://www.ivoa.net/xml/VOSpace/v2.0" '
-    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:old="http://www.ivoa.net/xml/VOSpace/v2.0" '
-    'uri="vos://cadc.nrc.ca~vault/c" xsi:type="vos:ContainerNode">{}<vos:properties></vos:properties>\n<vos:nodes>'
-)
-TAIL = "\n</vos:nodes>\n</vos:node>\n"
-CORE = "ivo://ivoa.net/vospace/core#"
-REGULAR = (
-    '\n<vos:node uri="vos://cadc.nrc.ca~vault/c/a.tgz" xsi:type="vos:DataNode" busy="false">\n<vos:properties>\n'
-    f'<vos:property uri="{CORE}length" readOnly="true">12</vos:property>'
-    f'<vos:property uri="{CORE}MD5" readOnly="true">md5:{"0aF" * 10}00</vos:property>'
-    f'<vos:property uri="{CORE}date">2021-08-05T11:25:32.123</vos:property>'
-    f'<vos:property uri="{CORE}creator">A &amp; B</vos:property><vos:property uri="{CORE}description" />'
-    "</vos:properties>\n<vos:accepts />\n<vos:provides></vos:provides>\n</vos:node>"
-)
-LINK = (
-    '<vos:node uri="vos://cadc.nrc.ca~vault/c/b%20b.tgz" xsi:type="vos:LinkNode"><vos:properties></vos:properties>'
-    "<vos:target>vos://cadc.nrc.ca~vault/d/e.tgz</vos:target></vos:node>"
-)
-NESTED = (
-    '<vos:node uri="vos://cadc.nrc.ca~vault/c/sub" xsi:type="vos:ContainerNode"><vos:properties></vos:properties>'
-    f"<vos:nodes>{REGULAR}</vos:nodes></vos:node>"
-)
-IRREGULAR = [
-    NESTED,
-    f"<!-- {REGULAR} -->",
-    f"<![CDATA[{REGULAR}]]>",
-    f"<?skip {REGULAR}?>",
-    REGULAR.replace("vos:", "old:").replace("old:DataNode", "vos:DataNode").replace("old://", "vos://"),
-    REGULAR.replace('uri="vos://cadc.nrc.ca~vault/c/a.tgz" xsi:type="vos:DataNode"', "xsi:type='vos:DataNode' uri='vos://cadc.nrc.ca~vault/c/f.tgz'"),
-    REGULAR.replace("a.tgz", "a&amp;b.tgz"),
-    REGULAR.replace(">12<", "> 12\n<"),
-    REGULAR.replace(">12<", "><!-- 1 -->12<"),
-    REGULAR.replace(">12<", ">twelve<"),
-    REGULAR.replace("2021-08-05", "yesterday"),
-    REGULAR.replace("md5:", "MD5 "),
-    REGULAR.replace("A &amp; B", "<![CDATA[</vos:node>]]>"),
-    REGULAR.replace("A &amp; B", "<vos:value>a</vos:value><vos:value>b</vos:value>"),
-    REGULAR.replace("a.tgz", "é.tgz"),
-    REGULAR.replace("&amp;", "&"),
-    REGULAR.replace("</vos:properties>", ""),
-    REGULAR.replace("vos:DataNode", "vos:StrangeNode"),
-]  # fmt: skip
-
-
-def parsed(document: bytes, size: int, after: str = "") -> Page | type[SourceError]:
-    """What is read of a document that comes in pieces, or how it is refused."""
-    pieces = (document[start : start + size] for start in range(0, len(document), size))
-    try:
-        return parse_page(pieces, lambda name: name.endswith(".tgz"), lambda count: None, after)
-    except SourceError as error:
-        return type(error)
-
-
-def test_a_regular_document_is_read_as_it_is_written() -> None:
-    page = parsed((HEAD.format("") + REGULAR + LINK + TAIL).encode(), 7)
-    assert isinstance(page, Page)
-    assert (page.count, page.containers, page.others) == (2, 0, 0)
-    archive = page.archives[0]
-    assert (archive.name, archive.bytes, archive.md5) == ("a.tgz", 12, f"{'0af' * 10}00")
-    assert archive.date == "2021-08-05T11:25:32.123"
-    assert page.links == {"b b.tgz": ("vos://cadc.nrc.ca~vault/c/b%20b.tgz", "vos://cadc.nrc.ca~vault/d/e.tgz")}
-
-
-@given(
-    nodes=st.lists(st.sampled_from([REGULAR, REGULAR, LINK, *IRREGULAR]), max_size=6),
-    size=st.sampled_from([1, 50, 333, 100_000]),
-    cut=st.none() | st.integers(0, 5000),
-    change=st.none() | st.tuples(st.integers(0, 5000), st.sampled_from(list(b"<>&\"'/ x\0\xff"))),
-)
-@example(nodes=[], size=1, cut=None, change=None)
-@example(nodes=IRREGULAR[:4], size=100_000, cut=None, change=None)
-def test_whatever_the_document_both_parsers_read_the_same(
-    nodes: list[str], size: int, cut: int | None, change: tuple[int, int] | None
-) -> None:
-    def document(head: str) -> bytes:
-        content = bytearray("".join(nodes).encode() + TAIL.encode())
-        if change and change[0] < len(content):
-            content[change[0]] = change[1]
-        return head.encode() + bytes(content[:cut])
-
-    assert parsed(document(HEAD.format("")), size) == parsed(document(HEAD.format("<!-- -->")), 1000)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +225,32 @@ def test_something_in_the_place_of_an_archive_does_not_stop_the_others(site: Sit
     assert "1 of 10 tiles failed" in result.stderr
     (site.directory / "archives" / name).rmdir()
     check_completes(site, container)
+
+
+#: Runs a command and prints the most memory that it had, in units of 1024 bytes.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_an_archive(site: Site, at: str, container: Path) -> None:
+    name = names(TILES[0])[0]
+    site.list_tiles(TILES[0])
+    peaks = []
+    for size in (1_000_000, 100_000_000):
+        (container / name).write_bytes(gzip.compress(os.urandom(size), compresslevel=0))
+        site.done("avail", f"INPUT_PATH={at}", "PRODUCTS=final_cat")
+        (site.directory / "stamps/mccd/stale-download").write_text(TILES[0])
+        # A process of its own asks, since a child is charged with what its parent had when it was forked.
+        result = site.run(
+            sys.executable, "-c", PEAK, str(HERE / "bin/retrieve"), "download", "PRODUCTS=final_cat", "INSECURE=yes"
+        )
+        assert result.returncode == 0, result.stderr
+        peaks.append(int(result.stdout.split()[-1]) * 1024)
+        assert (site.directory / "archives" / name).stat().st_size > size
+    assert peaks[1] - peaks[0] < 25_000_000, peaks
 
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:

@@ -369,6 +369,7 @@ def test_the_jobs_of_make_reach_the_download_of_a_sync(site: Site, space: VOSpac
     assert space.requests().peak == 3
 
 
+@pytest.mark.soak
 def test_the_whole_survey_fits_though_no_command_line_could_hold_it(site: Site, container: Path) -> None:
     tiles = sorted({*TILES, *(f"{100 + place // 200}.{300 + place % 200}" for place in range(27_281))})
     assert len(tiles) == 27_291
@@ -402,3 +403,12 @@ def test_help_lists_all_targets_and_settings_and_writes_nothing(site: Site, cont
     for value in ("[psfex]", f"[{container}]", "[3]", "[it's 5% of $x]", f"[{site.environment['PYTHON']}]"):
         assert value in text
     assert tree(site.directory) == before
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(site: Site, container: Path) -> None:
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={container}")
+    settings = "STAMPS=stamps V=1"
+    result = site.run("bash", "-c", f"{HERE}/bin/retrieve missing {settings} | true; echo ${{PIPESTATUS[0]}}")
+    assert result.stderr == ""
+    assert result.stdout in ("141\n", "0\n")

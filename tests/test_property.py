@@ -119,13 +119,28 @@ class Mirror(RuleBasedStateMachine):
     def failed_upload(self, name: str) -> None:
         self.put(name, b"", STEPS[-1])
 
-    @precondition(lambda self: list(self.here.iterdir()))
-    @rule(data=st.data(), damage=st.sampled_from(["truncate", "empty", "grow", "flip", "touch", "delete"]))
-    def damage_here(self, data: st.DataObject, damage: str) -> None:
-        """Archives and part files alike."""
-        path = data.draw(st.sampled_from(sorted(self.here.iterdir())))
+    @rule(
+        which=st.integers(0, 1 << 16),
+        at=st.integers(0, 1 << 16),
+        damage=st.sampled_from(["truncate", "empty", "grow", "delete"]),
+    )
+    def damage_here(self, which: int, at: int, damage: str) -> None:
+        """What a `stat` shows."""
+        self.change(which, at, damage)
+
+    @rule(which=st.integers(0, 1 << 16), at=st.integers(0, 1 << 16), damage=st.sampled_from(["flip", "touch"]))
+    def alter_here(self, which: int, at: int, damage: str) -> None:
+        """What leaves the length as it was."""
+        self.change(which, at, damage)
+
+    def change(self, which: int, at: int, damage: str) -> None:
+        """Archives and part files alike; which there are depends on when a crash came."""
+        paths = sorted(self.here.iterdir())
+        if not paths:
+            return
+        path = paths[which % len(paths)]
         content = path.read_bytes()
-        at = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        at %= max(len(content), 1)
         match damage:
             case "truncate":
                 path.write_bytes(content[:at])

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,9 @@ def test_a_listing_with_nothing_new_writes_its_own_record_alone(
     assert ours == {f"stamps/mccd/available/{tile}", f"stamps/mccd/available/.{tile}"}
 
 
-def test_a_step_with_nothing_to_do_starts_as_many_processes_for_20_tiles_as_for_1000(
-    site: Site, tmp_path: Path
-) -> None:
+def test_a_step_with_nothing_to_do_starts_as_many_processes_for_20_tiles_as_for_500(site: Site, tmp_path: Path) -> None:
     started: dict[str, set[int]] = {}
-    for count in (20, MANY):
+    for count in (20, 500):
         run = Site(tmp_path / f"run{count}", site.environment)
         run.directory.mkdir()
         make_done(run.directory, numbers(count))
@@ -139,6 +138,19 @@ def test_a_step_with_nothing_to_do_starts_as_many_processes_for_20_tiles_as_for_
         assert run.stamps() == before
         assert (run.directory / "missing.txt").read_text() == ""
     assert all(len(counts) == 1 for counts in started.values()), started
+
+
+def test_what_is_newer_at_the_source_is_missing_also_among_many_that_are_not(site: Site) -> None:
+    make_done(site.directory, numbers(30))
+    site.list_tiles(*numbers(30))
+    tile = numbers(30)[7]
+    stamps = Stamps(site.directory / "stamps", "mccd")
+    stamp, mtime_ns = stamps.source(tile)
+    newer = [replace(one, md5="0" * 32) if one.name == names(tile)[0] else one for one in stamp.archives]
+    stamps.write(AVAILABLE, tile, Stamp(stamp.source, tuple(newer)).text(), mtime_ns, mtime_ns)
+    text = site.done("missing")
+    assert text.splitlines()[-1] == f"{tile}: newer at the source: {names(tile)[0]}"
+    assert (site.directory / "missing.txt").read_text() == f"{tile}\n"
 
 
 @pytest.mark.parametrize("step", ["missing"])

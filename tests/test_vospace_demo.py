@@ -703,4 +703,4 @@ def test_command_without_its_python_names_make_env(root: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "make env" in done.stderr
+    assert f"make -C {TOP} env" in done.stderr

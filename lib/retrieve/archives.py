@@ -87,9 +87,7 @@ class Decision(Enum):
     FETCH = "fetch"
 
 
-def decide(
-    wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False
-) -> Decision:
+def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False) -> Decision:
     """Decide what to do about an archive from its listing, its record and one `stat`.
 
     Parameters

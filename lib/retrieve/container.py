@@ -46,6 +46,8 @@ _LINKS = 10
 _CONNECT = 20.0
 #: Chunks of a limited rate in a second: of no more than this many at once is the rate exceeded for a moment.
 _CHUNKS_PER_SECOND = 8
+#: Asks for the bytes of a file as they are stored: nothing on the way should pack them once more.
+_AS_STORED = {"Accept-Encoding": "identity"}
 _Answer = TypeVar("_Answer")
 
 
@@ -168,11 +170,11 @@ class VOSpace:
             with naming("", self._credentials):
                 url = self._file_url(name, attempt)
                 try:
-                    response = stack.enter_context(self._get(url, headers=_range(start)))
+                    response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
                 except Exception as error:
                     if not start or not _is_past_the_end(error):
                         raise
-                    response = stack.enter_context(self._get(url))
+                    response = stack.enter_context(self._get(url, headers=_AS_STORED))
                 body = _body(response, start)
             # What the caller does with the bytes is no concern of `naming`: its disk may be full.
             yield replace(body, chunks=self._chunks(response))

@@ -10,19 +10,20 @@ from datetime import datetime
 
 from retrieve.archives import Archive, Decision, Verified, expected_md5, hold
 from retrieve.container import open_container
-from retrieve.errors import AccessError, SourceError, remedy
+from retrieve.errors import AccessError, SourceError, Transient, remedy
 from retrieve.parts import md5_of, remove_outdated_parts
 from retrieve.patience import RateLimit
 from retrieve.plan import TilePlan
-from retrieve.pool import Result, in_parallel
+from retrieve.pool import GivenUp, Result, in_parallel
 from retrieve.progress import Progress
 from retrieve.settings import Settings
 from retrieve.soundness import unsound
 from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps, sync_directory
 from retrieve.transfer import Fetcher
 
-#: Archives that are refused to the caller one after the other, after which no other one is asked for.
-_REFUSALS = 20
+#: Archives that fail one after the other, whatever was tried, after which no other one is asked for; with more jobs
+#: than half of it, twice as many as there are jobs.
+_ENOUGH = 20
 #: Pauses that are worth a line, in seconds.
 _LONG = 10.0
 
@@ -77,7 +78,7 @@ class Delivery:
         self._limit = RateLimit(settings.rate)
         self._guard = threading.Lock()
         self._told_until = 0.0
-        self._refusals = 0
+        self._failed_in_a_row = 0
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
         self._verified: dict[str, dict[str, Verified]] = {}
@@ -114,6 +115,7 @@ class Delivery:
         self._progress.total = sum(archive.bytes for _, archive in work)
         jobs = min(self._settings.jobs, len(work))
         # Closed within the progress: the bar is gone only when no thread writes to it any more.
+        self._progress.note(f"0/{len(work)} archives", 0)
         with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
             for result in results:
                 self._count(result)
@@ -132,15 +134,23 @@ class Delivery:
             except AccessError as error:
                 # One file may be closed to the caller in a container that is open: then the others can be had.
                 fetcher.container.check()
-                self._refusals += 1
-                if self._refusals >= _REFUSALS:
-                    raise
-                raise SourceError(str(error)) from error
-            self._refusals = 0
+                raise self._or_enough(SourceError(str(error))) from error
+            except Transient as error:
+                raise self._or_enough(error) from error
+            self._failed_in_a_row = 0
             self._fetched.add(archive.name)
         else:
             self._progress.advance(archive.bytes)
         return verified
+
+    def _or_enough(self, error: SourceError) -> SourceError:
+        """Give back the error, or one that ends the run if too many archives failed before this one."""
+        with self._guard:
+            self._failed_in_a_row += 1
+            count = self._failed_in_a_row
+        if count < max(_ENOUGH, 2 * self._settings.jobs):
+            return error
+        return GivenUp(f"{error}; {count} failed in a row, so the run ends: run 'make download' again later")
 
     def _prove(self, plan: TilePlan, archive: Archive) -> Verified | None:
         decision = plan.decisions[archive.name]

@@ -81,12 +81,14 @@ class Directory:
         with file:
             file.seek(start)
             status = os.fstat(file.fileno())
-            yield Body(start, status.st_size, None, int(status.st_mtime), self._chunks(file))
+            yield Body(start, status.st_size, None, int(status.st_mtime), self._chunks(file, status.st_mtime_ns))
 
     @staticmethod
-    def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    def _chunks(file: BinaryIO, mtime_ns: int) -> Iterator[bytes]:
         try:
             while chunk := file.read(CHUNK):
                 yield chunk
+            if os.fstat(file.fileno()).st_mtime_ns != mtime_ns:
+                raise Transient("it was written to while it was read")
         except OSError as error:
-            raise Transient(str(error.strerror)) from error
+            raise Transient(str(error.strerror).lower()) from error

@@ -223,7 +223,7 @@ class _Reader:
         name = name_of(uri)
         if kind == "Container":
             page.containers += 1
-        elif not self._wanted(name):
+        elif kind not in ("Data", "Link") or not self._wanted(name):
             page.others += 1
         elif kind == "Link":
             page.links[name] = uri, target or ""
@@ -301,8 +301,9 @@ def _described(element: etree._Element) -> tuple[str, str | None, str | None, st
 
 
 def _kind(element: etree._Element) -> str:
-    """Return ``Data``, ``Link`` or ``Container``: ``xsi:type`` without its prefix and ``Node``."""
-    return element.get(_TYPE, "").rpartition(":")[2].removesuffix("Node")
+    """Return ``Data``, ``Link`` or ``Container``; empty for what is none of them."""
+    found = re.search("(Data|Link|Container)Node$", element.get(_TYPE, ""))
+    return found[1] if found else ""
 
 
 def _is_child(element: etree._Element) -> bool:

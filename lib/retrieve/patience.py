@@ -16,6 +16,8 @@ _First = TypeVar("_First")
 SHORTEST, LONGEST = 0.25, 30.0
 #: The longest that a server may make us wait, in seconds.
 PATIENCE = 300.0
+#: For how long a share of the bandwidth that was not used may still be used, in seconds.
+SAVED = 0.5
 
 
 def delay(attempt: int, retry_after: float | None) -> float:
@@ -74,11 +76,12 @@ class RateLimit:
     def seconds_for(self, count: int) -> float:
         """Book some bytes that came, and say for how many seconds to wait before more are read.
 
-        Time in which nothing came is not saved up: after it the rate is what it was before.
+        The time in which they came counts, but what was not used of the rate is saved up for `SAVED` only: in any time
+        no more bytes come than the rate allows in that and `SAVED` more, and of each thread what it reads at once.
         """
         if not self._rate:
             return 0.0
         with self._guard:
             now = self._clock()
-            self._free_at = max(self._free_at, now) + count / self._rate
-            return self._free_at - now
+            self._free_at = max(self._free_at, now - SAVED) + count / self._rate
+            return max(self._free_at - now, 0.0)

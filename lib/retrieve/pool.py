@@ -44,6 +44,10 @@ class Result:
     fatal: bool = False
 
 
+class GivenUp(SourceError):
+    """So many archives failed one after the other that the next ones would, too."""
+
+
 class Stopped(BaseException):
     """The run was told to stop; not an `Exception`, so that nothing takes it for a fault."""
 
@@ -114,6 +118,6 @@ def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]
     except Transient as error:
         return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again")
     except SourceError as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, AccessError))
+        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, (AccessError, GivenUp)))
     except OSError as error:
         return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=error.errno in _EVERYWHERE)

@@ -110,10 +110,10 @@ class Progress:
                 if self._bar is not None:
                     self._bar.refresh()
                 elif not self._ended.is_set():
-                    print(self._line(time.monotonic() - self._begin), file=sys.stderr, flush=True)
+                    print(self.line(time.monotonic() - self._begin), file=sys.stderr, flush=True)
 
-    def _line(self, seconds: float) -> str:
-        """Write it for a log, `seconds` after its begin."""
+    def line(self, seconds: float) -> str:
+        """Write it for a log, so many seconds after its begin."""
         amount = size if self.unit == "B" else str
         text = f"{self.what}: {amount(self.count)}" + (f" of {amount(self.total)}" if self.total else "")
         if self.unit != "B":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieve.archives import Archive, Verified
-from retrieve.errors import Gone, SourceError, Transient
+from retrieve.errors import AccessError, Gone, SourceError, Transient
 from retrieve.parts import Hashing, Part, WriteBack, md5_of, new_md5, part_path
 from retrieve.patience import RateLimit, patiently
 from retrieve.pool import Stopped
@@ -84,7 +84,7 @@ class Fetcher:
         try:
             return self._attempts(part)
         except (Gone, _Changed, _Damaged, _DamagedThere) as error:
-            now = self.container.look_up(archive.name)
+            now = self._look_again(archive, error)
             if now is None:
                 raise Gone("it is gone since it was listed; run 'make avail'") from error
             if now.bytes == 0:
@@ -96,6 +96,15 @@ class Fetcher:
                 part.drop()
             self._count(part, 0)
         return self._attempts(Part(now, part_path(self.directory, now), confirmed=True))
+
+    def _look_again(self, archive: Archive, error: SourceError) -> Archive | None:
+        """Read the node again; if that fails, the error that made it necessary tells more."""
+        try:
+            return self.container.look_up(archive.name)
+        except AccessError:
+            raise
+        except SourceError:
+            raise error from None
 
     def _attempts(self, part: Part) -> Verified:
         if part.size() == part.archive.bytes:

@@ -76,10 +76,7 @@ def _show(
     show(
         settings,
         text=[
-            *(
-                f"{one.name}: {share(complete[one.name], len(one.tiles))} complete"
-                for one in lists
-            ),
+            *(f"{one.name}: {share(complete[one.name], len(one.tiles))} complete" for one in lists),
             *table((name, str(count)) for name, count in counts.items()),
             *(
                 f"from '{source}': {some(count, 'complete tile')}{_also(listing)}"
