@@ -147,8 +147,7 @@ def test_kill_9_a_hundred_times_costs_only_what_was_on_its_way(
     check_crashes(site, space, container, service, kills=50, seed=1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("fault", ["stall", "status"])
+@pytest.mark.parametrize(("number", "fault"), [(signal.SIGINT, "stall"), (signal.SIGTERM, "status")])
 def test_a_stop_is_prompt_and_says_where_it_stands(
     number: signal.Signals, fault: str, site: Site, space: VOSpace, container: Path
 ) -> None:

@@ -95,6 +95,29 @@ def test_what_cannot_fit_is_refused_with_the_figures_unless_forced(
     check_completes(site, container)
 
 
+def test_a_large_archive_that_fills_the_disk_is_gone_on_with_when_there_is_room(
+    site: Site, vault: str, container: Path, small: Path, space: VOSpace
+) -> None:
+    """It is written beside the thread that reads it."""
+    name, size = names(TILES[0])[0], 30_000_000
+    (container / name).write_bytes(os.urandom(size))
+    site.list_tiles(TILES[0])
+    site.done("avail", f"INPUT_PATH={vault}", "PRODUCTS=final_cat")
+    mount(small, "size=20M")
+    result = site.make("download", "FORCE=yes")
+    assert result.returncode == 2
+    assert f"cannot fetch '{name}': no space left on device; make room there" in result.stderr
+    (part,) = small.iterdir()
+    came = part.stat().st_size
+    assert part.read_bytes() == (container / name).read_bytes()[:came]
+    assert came > 15_000_000
+    mount_again(small, "size=40M")
+    space.forget()
+    site.done("download")
+    assert space.requests().bytes == {name: size - came}
+    assert site.files("archives") == {name: (container / name).read_bytes()}
+
+
 def mount_again(target: Path, options: str) -> None:
     """Change a file system that is mounted."""
     subprocess.run(["mount", "-o", f"remount,{options}", str(target)], check=True)
@@ -263,10 +286,10 @@ def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_a_dry_run_tells_the_plan_by_product_and_changes_nothing(
-    site: Site, at: str, container: Path, space: VOSpace
+    site: Site, vault: str, container: Path, space: VOSpace
 ) -> None:
     site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={at}")
+    site.done("avail", f"INPUT_PATH={vault}")
     site.done("download", f"TILES={first_tiles(site)}")
     (site.directory / "archives" / names(TILES[0])[1]).unlink()
     space.forget()

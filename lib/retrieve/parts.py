@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 #: Bytes read at once.
 _CHUNK = 1 << 20
-#: Archives that are smaller are not worth a thread that hashes, nor to be written back early, in bytes.
+#: Archives that are smaller are not worth a thread, nor a piece of one to be brought to the disk early, in bytes.
 LARGE = 8 << 20
-#: Chunks that may wait to be hashed.
+#: Chunks that may wait to be written.
 _AHEAD = 16
 
 
@@ -118,18 +118,27 @@ def remove_outdated_parts(directory: Path, archives: Iterable[Archive]) -> None:
             (directory / name).unlink()
 
 
-class Hashing:
-    """Hashes chunks, those of large archives in a thread beside the one that reads: MD5 takes as long as reading.
+class Sink:
+    """Writes what comes of an archive to its part file, and hashes it.
 
-    hashlib lets other threads run meanwhile. A context: on leaving it, the digest is that of all chunks.
+    That of a large archive in a thread beside the one that reads: MD5 and the disk take as long as the network, and
+    Python lets other threads run meanwhile. A context: on leaving it, everything is written and in the digest.
+
+    Parameters
+    ----------
+    size
+        Bytes of the whole archive.
     """
 
-    def __init__(self, digest: Digest, size: int) -> None:
+    def __init__(self, file: BinaryIO, digest: Digest, size: int) -> None:
+        self._file = file
         self._digest = digest
+        self._from = self._to = file.tell()
+        self._error: OSError | None = None
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
         self._thread = threading.Thread(target=self._run, daemon=True) if size >= LARGE else None
 
-    def __enter__(self) -> Hashing:
+    def __enter__(self) -> Sink:
         if self._thread:
             self._thread.start()
         return self
@@ -140,32 +149,40 @@ class Hashing:
         if self._thread:
             self._chunks.put(None)
             self._thread.join()
+        if self._error and error is None:
+            raise self._error
 
-    def update(self, chunk: bytes) -> None:
-        """Hash a chunk, now or soon."""
-        if self._thread:
-            self._chunks.put(chunk)
+    def take(self, chunk: bytes) -> None:
+        """Write and hash a chunk, now or soon.
+
+        Raises
+        ------
+        OSError
+            If this one, or one before it, could not be written.
+        """
+        if self._thread is None:
+            self._put(chunk)
+        elif self._error:
+            raise self._error
         else:
-            self._digest.update(chunk)
+            self._chunks.put(chunk)
 
     def _run(self) -> None:
         while (chunk := self._chunks.get()) is not None:
-            self._digest.update(chunk)
+            if self._error is None:
+                try:
+                    self._put(chunk)
+                except OSError as error:
+                    self._error = error
 
-
-class WriteBack:
-    """Has the disk write a large file while it still grows, so that the `fsync` at its end has little left to do."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._from = self._to = file.tell()
-
-    def wrote(self, count: int) -> None:
-        """Take note of bytes that were written."""
-        self._to += count
+    def _put(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._file.flush()
+        self._digest.update(chunk)
+        self._to += len(chunk)
         if self._to - self._from >= LARGE:
+            # Linux takes this as a request to begin writing, and does not wait: the fsync at the end has little to do.
             if hasattr(os, "posix_fadvise"):
-                # Linux takes this as a request to begin writing, and does not wait.
                 os.posix_fadvise(self._file.fileno(), self._from, self._to - self._from, os.POSIX_FADV_DONTNEED)
             self._from = self._to
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from retrieve.archives import Archive, Verified
 from retrieve.errors import AccessError, Gone, SourceError, Transient
-from retrieve.parts import Hashing, Part, WriteBack, md5_of, new_md5, part_path
+from retrieve.parts import Part, Sink, md5_of, new_md5, part_path
 from retrieve.patience import RateLimit, patiently
 from retrieve.pool import Stopped
 from retrieve.soundness import unsound
@@ -149,13 +149,9 @@ class Fetcher:
     def _receive(self, part: Part, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
         """Write what comes and hash it, up to the length that is expected."""
         size = start
-        with part.open(start) as file, Hashing(digest, part.archive.bytes) as hashing:
-            write_back = WriteBack(file)
+        with part.open(start) as file, Sink(file, digest, part.archive.bytes) as sink:
             for chunk in chunks:
-                hashing.update(chunk)
-                file.write(chunk)
-                file.flush()
-                write_back.wrote(len(chunk))
+                sink.take(chunk)
                 size += len(chunk)
                 if size > part.archive.bytes:
                     raise _Damaged(f"more than its {part.archive.bytes} bytes came")
