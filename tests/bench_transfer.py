@@ -141,13 +141,21 @@ class Bench:
             shutil.rmtree(directory)
 
     def report(self) -> dict[str, object]:
-        """Medians, all times, and how many times as long as ours the others' medians are."""
+        """Medians, all times, and how many times as long as ours the others take.
+
+        That is the median of the ratios within each round, in which one follows the other: the machine is not equally
+        fast from one minute to the next.
+        """
         medians = {name: statistics.median(times) for name, times in self.times.items()}
         ours = [name for name in (OURS, LISTED) if name in medians]
         return {
             "seconds": {name: round(median, 3) for name, median in medians.items()},
             "times_slower_than": {
-                one: {name: round(median / medians[one], 2) for name, median in medians.items() if name not in ours}
+                one: {
+                    name: round(statistics.median(a / b for a, b in zip(times, self.times[one], strict=False)), 2)
+                    for name, times in self.times.items()
+                    if name not in ours
+                }
                 for one in ours
             },
             "runs": {name: [round(one, 3) for one in times] for name, times in self.times.items()},
