@@ -17,7 +17,9 @@ HERE := $(dir $(THIS))
 ifneq (1,$(words $(THIS)))
   $(error there is a space in '$(THIS)', which Make cannot handle; move the toolkit)
 endif
-ifneq (,$(findstring t,$(filter-out --%,$(firstword -$(MAKEFLAGS)))))
+# Make's own options, those of one letter.
+OPTIONS := $(filter-out --%,$(firstword -$(MAKEFLAGS)))
+ifneq (,$(findstring t,$(OPTIONS)))
   $(error 'make -t' would stamp what was never verified; leave out -t)
 endif
 
@@ -57,14 +59,20 @@ PROBE ?= 20##            archives that a listing does not show are asked for by 
 RATE ?=##                total bytes per second: 500k, 20M; empty: no limit
 DRYRUN ?= no##           yes: say what would be done, and change nothing
 FORCE ?= no##            yes: go on although it may not fit on the disk
+TILE ?=##                236.293: what status tells all about; empty: of every tile where it stands
+EVERY ?= 10m##           pause between two rounds of watch: 30s, 10m, 1h
+GOAL ?= sync##           what submit does on many machines: download, untar, verify or sync
+SHARDS ?= 4##            in how many shards, each a job of its own
+SHARD ?=##               3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task
+SBATCH ?=##              more options of sbatch: --partition=comp --time=2:00:00
 CERTFILE ?=##            proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
 INSECURE ?= no##         yes: do not verify the server's certificate
 FORMAT ?= text##         json: the result for programs
-V ?= 0##                 1: a line for each tile
+V ?= $(if $(findstring s,$(OPTIONS)),quiet,0)## 1: a line for each tile; quiet, or make -s: no progress
 PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
 SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE LINK MAX_MEMBERS MAX_BYTES \
-            MAX_RATIO TIMEOUT RETRIES PAGE PROBE RATE DRYRUN FORCE CERTFILE INSECURE FORMAT V
+            MAX_RATIO TIMEOUT RETRIES PAGE PROBE RATE DRYRUN FORCE TILE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
   $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)
@@ -73,13 +81,17 @@ ifneq (1,$(words $(STAMPS)))
   $(error bad value STAMPS='$(STAMPS)'; give one directory, without a space in its name)
 endif
 
-# Sets: tiles by state.
+# Sets: tiles by state, for the goals that collect them: to look for 12,621 takes a tenth of a second.
 S          := $(STAMPS)/$(if $(findstring {tile},$(PRODUCTS)),files,$(firstword $(PSF)))
-AVAILABLE  := $(patsubst $(S)/available/%,%,$(wildcard $(S)/available/*))
-INCOMPLETE := $(if $(filter yes,$(PARTIAL)),$(patsubst $(S)/incomplete/%,%,$(wildcard $(S)/incomplete/*)))
-DOWNLOADED := $(patsubst $(S)/downloaded/%,%,$(wildcard $(S)/downloaded/*))
+TILES_IN    = $(if $(filter download untar $(S)/%,$(MAKECMDGOALS)),$(patsubst $(S)/$1/%,%,$(wildcard $(S)/$1/*)))
+AVAILABLE  := $(call TILES_IN,available)
+INCOMPLETE := $(if $(filter yes,$(PARTIAL)),$(call TILES_IN,incomplete))
+DOWNLOADED := $(call TILES_IN,downloaded)
+# Several Makes may begin at once, on several machines: each has lists of its own, which are renamed when they are read.
+SELF       := $(or $(file </proc/sys/kernel/hostname),$(shell hostname))-$(or $(notdir $(realpath /proc/self)),$(shell echo $$PPID))
+STALE      := $(S)/.stale-$(SELF)
 
-STEPS := avail download untar missing verify link
+STEPS := avail download untar missing verify link submit watch doctor status manifest report map
 .PHONY: $(STEPS) sync help env demo test soak bench bench-short lint lock FORCE
 
 # ---- Targets
@@ -101,12 +113,12 @@ ifeq (,$(filter environment%,$(origin LISTED))$(wildcard $(S)/listing))
 download: avail
 	@LISTED=yes $(MAKE) -f $(THIS) download
 else
-download: $(AVAILABLE:%=$(S)/downloaded/%) $(INCOMPLETE:%=$(S)/downloaded/%) | $(S)/stale-download env ## fetch what is newer there or damaged here
-	@$(RETRIEVE) download $(WORDS)
+download: $(AVAILABLE:%=$(S)/downloaded/%) $(INCOMPLETE:%=$(S)/downloaded/%) | $(STALE)-download env ## fetch what is newer there or damaged here
+	@COLLECTED=$(call quote,$(STALE)-$@) $(RETRIEVE) download $(WORDS)
 endif
 
-untar: $(DOWNLOADED:%=$(S)/extracted/%) | $(S)/stale-untar env ## unpack and check what is new
-	@$(RETRIEVE) untar $(WORDS)
+untar: $(DOWNLOADED:%=$(S)/extracted/%) | $(STALE)-untar env ## unpack and check what is new
+	@COLLECTED=$(call quote,$(STALE)-$@) $(RETRIEVE) untar $(WORDS)
 
 missing: env ## write missing.txt and say why each tile of it is missing
 	@$(RETRIEVE) missing $(WORDS)
@@ -117,9 +129,33 @@ verify: env ## read archives and unpacked files again; what is bad loses its sta
 link: env ## link the catalogue (LINK) of each unpacked tile where ShapePipe's next step looks for it
 	@$(RETRIEVE) link $(WORDS)
 
+submit: env ## do GOAL on a cluster with Slurm: a job array of SHARDS, what comes before and what after it
+	@$(RETRIEVE) submit $(WORDS)
+
+status: env ## where does every tile stand? with TILE, all about one
+	@$(RETRIEVE) status $(WORDS)
+
+manifest: env ## write manifest.ecsv: what is here, from where and of when
+	@$(RETRIEVE) manifest $(WORDS)
+
 sync: ## avail, download, untar, missing; a tile that fails does not stop the others
 	@$(MAKE) -f $(THIS) avail
 	@$(MAKE) -f $(THIS) -k download untar missing
+
+report: env ## write report.html: a page of where every tile stands, with a map of the sky
+	@$(RETRIEVE) report $(WORDS)
+
+map: env ## write that map alone: map.png and map.pdf, for a slide
+	@$(RETRIEVE) map $(WORDS)
+
+watch: env ## sync again and again, a pause of EVERY between, until every tile of the list is unpacked
+	@$(RETRIEVE) watch $(WORDS)
+
+doctor: env ## is everything there that a run needs? a line for each, with the remedy
+	@$(RETRIEVE) doctor $(WORDS)
+
+# They call Make themselves. Named in the recipe, it would be run with -n, too.
+watch doctor submit: export GNU_MAKE = $(MAKE)
 
 endif
 
@@ -127,14 +163,21 @@ demo: env ## the whole flow on an embedded VOSpace, in demo/; needs no account
 	@$(TOOL) vospace_demo.demo
 
 # ---- Collecting: which tiles are behind? No process starts for a tile; a list is emptied before its first tile.
-$(AVAILABLE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/available/% | $(S)/stale-download
-	$(file >>$(S)/stale-download,$*)
-$(INCOMPLETE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/incomplete/% | $(S)/stale-download
-	$(file >>$(S)/stale-download,$*)
-$(DOWNLOADED:%=$(S)/extracted/%): $(S)/extracted/%: $(S)/downloaded/% | $(S)/stale-untar
-	$(file >>$(S)/stale-untar,$*)
-$(S)/stale-download $(S)/stale-untar: FORCE
-	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || { printf "cannot write '%s'; give STAMPS a directory of yours\n" $@ >&2; exit 2; }
+# Either for download or for untar: what untar begins with is what is here, be it up to date or not.
+ifneq (,$(filter download,$(MAKECMDGOALS)))
+$(AVAILABLE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/available/% | $(STALE)-download
+	$(call COLLECT,download)
+$(INCOMPLETE:%=$(S)/downloaded/%): $(S)/downloaded/%: $(S)/incomplete/% | $(STALE)-download
+	$(call COLLECT,download)
+else
+$(DOWNLOADED:%=$(S)/extracted/%): $(S)/extracted/%: $(S)/downloaded/% | $(STALE)-untar
+	$(call COLLECT,untar)
+endif
+$(STALE)-download $(STALE)-untar: FORCE
+	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || { printf "cannot write in '%s'; give STAMPS a directory of yours\n" $(@D) >&2; exit 2; }
+# With -n and -q nothing is to be written.
+COLLECT = $(if $(ASKED),,$(file >>$(STALE)-$1,$*))
+ASKED  := $(findstring n,$(OPTIONS))$(findstring q,$(OPTIONS))
 
 # ---- Mechanics
 define newline

@@ -64,7 +64,7 @@ def refused(site: Site, *words: str, verb: str = "avail") -> str:
         ("TIMEOUT=0", "TIMEOUT='0'", "give seconds, more than 0"),
         ("RETRIES=-1", "RETRIES='-1'", "give a whole number from 0"),
         ("RATE=fast", "RATE='fast'", "20M"),
-        ("V=x", "V='x'", "give a whole number from 0"),
+        ("V=x", "V='x'", "give 0, 1 or quiet"),
         ("ARCHIVES=", "ARCHIVES=''", "give a directory"),
         ("DEST=", "DEST=''", "give a directory"),
     ],
@@ -158,8 +158,9 @@ def test_an_unwritable_directory_is_named_and_nothing_is_half_done(
     assert words[0].partition("=")[2] in line
     assert "; " in line  # before the remedy
     after = {path: content for path, content in tree(site.directory).items() if "stale-" not in path}
-    assert {path: content for path, content in after.items() if not path.endswith("/lock")} == {
-        path: content for path, content in before.items() if not path.endswith("/lock")
+    # But for the record of runs, which tells of this one.
+    assert {path: content for path, content in after.items() if not path.endswith("/runs.jsonl")} == {
+        path: content for path, content in before.items() if not path.endswith("/runs.jsonl")
     }
 
 

@@ -10,10 +10,12 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from retrieve import commands
 from retrieve.errors import RetrieveError, remedy
 from retrieve.settings import Settings
+from retrieve.shards import shard_of
 
 
 def main(words: list[str]) -> int:
@@ -22,7 +24,12 @@ def main(words: list[str]) -> int:
     if not words or words[0] not in verbs:
         print(f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'", file=sys.stderr)
         return 2
-    return guarded(lambda: importlib.import_module(f"retrieve.commands.{words[0]}").main(Settings.parse(words[1:])))
+    return guarded(lambda: importlib.import_module(f"retrieve.commands.{words[0]}").main(_settings(*words)))
+
+
+def _settings(verb: str, *words: str) -> Settings:
+    settings = Settings.parse(words)
+    return replace(settings, shard=shard_of(verb, settings.shard, os.environ))
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -215,7 +215,8 @@ def check_absent(
     names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
     # A thread needs a connection of its own, which costs as much as some questions.
     threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
-    with Progress("checking", "archives", len(names)) as progress, ThreadPoolExecutor(threads) as pool:
+    progress = Progress("checking", "archives", len(names), quiet=settings.quiet)
+    with progress, ThreadPoolExecutor(threads) as pool:
         for name, found in zip(names, pool.map(container.look_up, names), strict=True):
             progress.advance(1)
             if found is not None:

@@ -73,7 +73,7 @@ class Delivery:
         self._plans = {plan.tile: plan for plan in plans}
         self._settings = settings
         self._stamps = stamps
-        self._progress = Progress("download", unit="B")
+        self._progress = Progress("download", unit="B", quiet=settings.quiet)
         self._stop = threading.Event()
         self._limit = RateLimit(settings.rate)
         self._guard = threading.Lock()
@@ -181,7 +181,7 @@ class Delivery:
         """Say that the source makes us wait, once for all archives that wait at the same time."""
         with self._guard:
             now = time.monotonic()
-            if seconds < _LONG or now < self._told_until:
+            if self._settings.quiet or seconds < _LONG or now < self._told_until:
                 return
             self._told_until = now + seconds
         self._progress.say(f"the source is busy; trying again in {seconds:.0f} s")

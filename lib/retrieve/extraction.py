@@ -81,6 +81,8 @@ class TileOutcome:
         Its list of members, packed; it names the files of its earlier version that are to be removed, too.
     fresh
         The archives that were unpacked, those that changed, in the order of their staging directories.
+    carried
+        Whether it has others, whose files an earlier run unpacked.
     files
         Number of files that it has in the output tree.
     replaces
@@ -102,6 +104,7 @@ class TileOutcome:
     mtime_ns: int = 0
     members: bytes = b""
     fresh: tuple[str, ...] = ()
+    carried: bool = False
     files: int = 0
     replaces: bool = False
     outdone: tuple[str, ...] = ()
@@ -176,6 +179,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         "record": Record(record.source, verified),
         "members": pack(listed),
         "fresh": tuple(fresh),
+        "carried": len(members) > len(fresh),
         "files": len(paths),
         "replaces": bool(obsolete),
         "refused": tuple(refused),
@@ -187,8 +191,7 @@ def _unpack_archive(job: TileJob, one: Verified, number: int) -> dict[str, int]:
     path = job.archives / one.archive.name
     if hold(path) != Held(one.archive.bytes, one.mtime_ns):
         raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
-    staging = job.staging / str(number)
-    staging.mkdir(parents=True)
+    staging = _made(job.staging / str(number))
     try:
         return unpack(path, staging, job.check, job.limits)
     except Refused as error:
@@ -199,6 +202,15 @@ def _unpack_archive(job: TileJob, one: Verified, number: int) -> dict[str, int]:
             else "delete it to have it fetched again, or ask who made it"
         )
         raise Refused(f"'{path}': {error}; {remedy}") from error
+
+
+def _made(directory: Path) -> Path:
+    while True:
+        try:
+            directory.mkdir(parents=True)
+        except FileNotFoundError:
+            continue  # another shard found what is above it empty, and removed that
+        return directory
 
 
 def _lacking(job: TileJob, members: Members) -> Iterator[str]:
@@ -227,23 +239,20 @@ def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[T
     waiting: list[TileOutcome] = []
     hopeless = 0
     due = time.monotonic() + _SECONDS
-    try:
-        with closing(on_all_cores(unpack_tile, jobs)) as outcomes:
-            for outcome in outcomes:
-                if outcome.problem:
-                    yield outcome
-                    hopeless += outcome.full
-                else:
-                    waiting.append(outcome)
-                if len(waiting) >= _TILES or hopeless >= _HOPELESS or time.monotonic() > due:
-                    yield from place(waiting)
-                    waiting = []
-                    due = time.monotonic() + _SECONDS
-                if hopeless >= _HOPELESS:
-                    return
-        yield from place(waiting)
-    finally:
-        _clear(jobs)
+    with closing(on_all_cores(unpack_tile, jobs)) as outcomes:
+        for outcome in outcomes:
+            if outcome.problem:
+                yield outcome
+                hopeless += outcome.full
+            else:
+                waiting.append(outcome)
+            if len(waiting) >= _TILES or hopeless >= _HOPELESS or time.monotonic() > due:
+                yield from place(waiting)
+                waiting = []
+                due = time.monotonic() + _SECONDS
+            if hopeless >= _HOPELESS:
+                return
+    yield from place(waiting)
 
 
 def on_all_cores(act: Callable[[_Job], _Result], jobs: list[_Job]) -> Iterator[_Result]:
@@ -286,14 +295,13 @@ def _begin(parent: int) -> None:
         os._exit(1)
 
 
-def _clear(jobs: list[TileJob]) -> None:
-    """Remove what is left in the staging directories of some tiles, of this run or of one that was killed."""
-    for directory in {job.staging.parent for job in jobs}:
-        tiles = {job.tile for job in jobs if job.staging.parent == directory}
-        with suppress(FileNotFoundError):
-            for left in list(directory.iterdir()):
-                if left.name in tiles:
-                    shutil.rmtree(left, ignore_errors=True)
-        for empty in (directory, directory.parent):
-            with suppress(OSError):  # another run may be using it
-                empty.rmdir()
+def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:
+    """Remove what is left in the staging directories of some tiles, by this run or by one that was killed."""
+    directory = destination / STAGING / stamps.directory.name
+    with suppress(FileNotFoundError):
+        left = {path.name for path in directory.iterdir()}
+        for tile in left.intersection(tiles):
+            shutil.rmtree(directory / tile, ignore_errors=True)
+    for empty in (directory, directory.parent):
+        with suppress(OSError):  # another run may be using it
+            empty.rmdir()

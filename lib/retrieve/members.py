@@ -12,8 +12,10 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from retrieve.archives import nanoseconds
 from retrieve.stamps import Stamps
@@ -103,21 +105,17 @@ def _text(packed: bytes) -> str:
         raise ValueError(f"not a list of members: {error}") from error
 
 
+def members_path(stamps: Stamps, tile: str) -> Path:
+    """Where the list of a tile is."""
+    return stamps.directory / MEMBERS / f"{tile}.gz"
+
+
 def read_members(stamps: Stamps, tile: str) -> Members:
     """Files that were unpacked of a tile; none if nothing was, or its list is damaged."""
     try:
-        return unpack_list((stamps.directory / MEMBERS / f"{tile}.gz").read_bytes())
+        return unpack_list(members_path(stamps, tile).read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def write_members(stamps: Stamps, tile: str, packed: bytes) -> None:
-    """Write a tile's list whole: to a temporary name, then renamed."""
-    directory = stamps.directory / MEMBERS
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{tile}"
-    temporary.write_bytes(packed)
-    temporary.rename(directory / f"{tile}.gz")
 
 
 @dataclass(frozen=True)
@@ -146,6 +144,7 @@ class Claims:
 
     def __init__(self, stamps: Stamps) -> None:
         self._stamps = stamps
+        self._directory = stamps.directory / MEMBERS
         self._tiles: dict[str, set[str]] | None = None
         self._read = lru_cache(maxsize=64)(lambda tile: read_members(stamps, tile))
 
@@ -153,19 +152,36 @@ class Claims:
         """Claims to a path, of any tile."""
         if self._tiles is None:
             self._tiles = {}
-            for file in sorted((self._stamps.directory / MEMBERS).glob("[0-9]*.gz")):
+            for file in sorted(self._directory.glob("[0-9]*.gz")):
                 self._index(file.name.removesuffix(".gz"), file.read_bytes())
         for tile in sorted(self._tiles.get(path[: path.rindex("/") + 1], ())):
             for name, one in self._read(tile).items():
                 if name != OBSOLETE and path in one.files:
                     yield Claim(tile, name, one.files[path], nanoseconds(one.date))
 
-    def write(self, tile: str, packed: bytes) -> None:
-        """Write a tile's list, which replaces its earlier claims."""
-        write_members(self._stamps, tile, packed)
+    def prepare(self, tile: str, packed: bytes) -> None:
+        """Write a tile's list under a temporary name."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / f".{tile}.next").write_bytes(packed)
+
+    def announce(self, tile: str) -> None:
+        """Give the list that was prepared its name: it replaces the tile's earlier claims."""
+        (self._directory / f".{tile}.next").rename(self._directory / f"{tile}.gz")
+        self.look_again(tile)
+
+    def look_again(self, tile: str) -> None:
+        """Take notice of a list that changed."""
         self._read.cache_clear()
         if self._tiles is not None:
-            self._index(tile, packed)
+            with suppress(FileNotFoundError):
+                self._index(tile, (self._directory / f"{tile}.gz").read_bytes())
+
+    def write(self, tile: str, packed: bytes) -> None:
+        """Change a tile's list; one that is prepared is left alone, which may be another shard's."""
+        temporary = self._directory / f".{tile}"
+        temporary.write_bytes(packed)
+        temporary.rename(self._directory / f"{tile}.gz")
+        self.look_again(tile)
 
     def outdo(self, claim: Claim, path: str) -> None:
         """Note that a newer file than that of a claim has its path."""

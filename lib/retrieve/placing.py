@@ -10,14 +10,17 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrieve.archives import nanoseconds
 from retrieve.durability import sync_file_system
 from retrieve.extraction import TileJob, TileOutcome, failed
-from retrieve.members import OBSOLETE, Claims, Members, pack, unpack_list
+from retrieve.lock import turn
+from retrieve.members import MEMBERS, OBSOLETE, Claims, Members, pack, read_members, unpack_list
+from retrieve.shards import Shard
 from retrieve.stamps import EXTRACTED, Record, Stamps, sync_directory
 from retrieve.tree import Tree
 from retrieve.unpack import Refused, is_tar
@@ -32,33 +35,69 @@ class Placing:
         All tiles of the run.
     keep
         Whether archives stay after they were unpacked.
+    shard
+        The share of the tiles that the run is about, if it is not about all: others may be placed at the same time.
     """
 
-    def __init__(self, jobs: list[TileJob], stamps: Stamps, destination: Path, *, keep: bool) -> None:
+    def __init__(
+        self, jobs: list[TileJob], stamps: Stamps, destination: Path, *, keep: bool, shard: Shard | None = None
+    ) -> None:
         self._jobs = {job.tile: job for job in jobs}
         self._stamps = stamps
         self._tree = Tree(destination)
         self._claims = Claims(stamps)
         self._keep = keep
+        news = stamps.directory / "placed"
+        self._news = News(news) if shard else None
+        if shard is None:
+            news.unlink(missing_ok=True)
+        #: Tiles and archives whose files are not in the tree yet, whatever the lists say.
+        self._absent: set[tuple[str, str]] = set()
         #: Tiles whose stamps were taken, since a file that theirs gave way to is gone.
         self.reopened: set[str] = set()
 
     def place(self, outcomes: list[TileOutcome]) -> Iterator[TileOutcome]:
         """Place and stamp some tiles that were unpacked; a tile for which that fails has a problem afterwards."""
-        outcomes = [self._attempt(self._announce, outcome) for outcome in outcomes]
-        if any(not outcome.problem for outcome in outcomes):
+        outcomes = [self._attempt(self._prepare, outcome) for outcome in outcomes]
+        prepared = any(not outcome.problem for outcome in outcomes)
+        if prepared:
             self._sync(self._tree.destination, self._stamps.directory)
-            outcomes = [self._attempt(self._adopt, outcome) for outcome in outcomes]
-            outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
-            self._sync(self._tree.destination, self._stamps.directory)
-            for outcome in outcomes:
-                if not outcome.problem:
-                    path = self._stamps.path(EXTRACTED, outcome.tile)
-                    path.with_name(f".{outcome.tile}").rename(path)
-            sync_directory(self._stamps.directory / EXTRACTED)
+            with self._turn():
+                self._tell(f"{outcome.tile}\n" for outcome in outcomes if not outcome.problem)
+                outcomes = [self._attempt(self._announce, outcome) for outcome in outcomes]
+                sync_directory(self._stamps.directory / MEMBERS)
+                self._absent = {(one.tile, name) for one in outcomes for name in one.fresh}
+                outcomes = [self._attempt(self._adopt, outcome) for outcome in outcomes]
         for outcome in outcomes:
             shutil.rmtree(self._jobs[outcome.tile].staging, ignore_errors=True)
+        if prepared:
+            outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
+            self._sync(self._tree.destination, self._stamps.directory)
+            with self._turn():
+                done = [one.tile for one in outcomes if not one.problem and one.tile not in self.reopened]
+                for path in (self._stamps.path(EXTRACTED, tile) for tile in done):
+                    path.with_name(f".{path.name}").rename(path)
+            if done:
+                sync_directory(self._stamps.directory / EXTRACTED)
         yield from outcomes
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Have the tree and everybody's lists to this run alone for a moment; know what the others did to them."""
+        if self._news is None:
+            yield
+            return
+        with turn(self._stamps.directory):
+            for tile, *reopened in self._news.read():
+                self._claims.look_again(tile)
+                if reopened and tile in self._jobs:
+                    self.reopened.add(tile)
+            yield
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        """Tell other shards; before anything is done, since this run may be killed while it does it."""
+        if self._news:
+            self._news.tell(lines)
 
     def _attempt(self, step: Callable[[TileOutcome], TileOutcome], outcome: TileOutcome) -> TileOutcome:
         if outcome.problem:
@@ -70,14 +109,35 @@ class Placing:
         except OSError as error:
             return failed(outcome.tile, self._tree.destination, error)
 
-    def _announce(self, outcome: TileOutcome) -> TileOutcome:
+    def _prepare(self, outcome: TileOutcome) -> TileOutcome:
         """Look for what is in the way, then write down what is going to be in the output tree."""
         job = self._jobs[outcome.tile]
         for number in range(len(outcome.fresh)):
             obstacle = self._tree.obstacle(job.staging / str(number))
             if obstacle:
                 raise Refused(obstacle)
-        self._claims.write(outcome.tile, outcome.members)
+        self._claims.prepare(outcome.tile, outcome.members)
+        return outcome
+
+    def _announce(self, outcome: TileOutcome) -> TileOutcome:
+        """Have the list of a tile replace its earlier one, but for what gave way since that was read."""
+        if outcome.carried:
+            now, members = read_members(self._stamps, outcome.tile), unpack_list(outcome.members)
+            given_way = {
+                (name, path)
+                for name in now.keys() & members.keys() - set(outcome.fresh) - {OBSOLETE}
+                for path, size in now[name].files.items()
+                if size is None and members[name].files.get(path) is not None
+            }
+            if given_way:
+                for name, path in given_way:
+                    members[name].files[path] = None
+                outcome = replace(outcome, members=pack(members))
+                self._claims.prepare(outcome.tile, outcome.members)
+        else:
+            # Whatever was taken of it comes back.
+            self.reopened.discard(outcome.tile)
+        self._claims.announce(outcome.tile)
         return outcome
 
     def _adopt(self, outcome: TileOutcome) -> TileOutcome:
@@ -86,11 +146,10 @@ class Placing:
         lost: list[tuple[str, str]] = []
         for number, name in enumerate(outcome.fresh):
             staging = job.staging / str(number)
-            # Those that come after it are not in the tree yet, whatever the list says.
-            absent = {(outcome.tile, later) for later in outcome.fresh[number:]}
             date_ns = nanoseconds(outcome.record.verified[name].archive.date)
-            contest = _Contest(staging, self._tree.destination, self._claims, absent, date_ns, outdone)
+            contest = _Contest(staging, self._tree.destination, self._claims, self._absent, date_ns, outdone)
             self._tree.adopt(staging, contest.settle)
+            self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in contest.lost]
         if lost or outdone or outcome.replaces:
             members = unpack_list(outcome.members)
@@ -117,6 +176,7 @@ class Placing:
         for path in gone:
             for claim in shared[path]:
                 # Its own file there had given way to the one that goes now.
+                self._tell([f"{claim.tile} reopened\n"])
                 self._stamps.remove(EXTRACTED, claim.tile)
                 self.reopened.add(claim.tile)
         self._tree.remove(gone)
@@ -133,6 +193,32 @@ class Placing:
     def _sync(self, *directories: Path) -> None:
         for directory in {directory.stat().st_dev: directory for directory in directories}.values():
             sync_file_system(directory)
+
+
+class News:
+    """What shards that are at work at the same time tell each other: a line per tile whose list or stamp they change.
+
+    Read and written in one's turn only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = path.stat().st_size if path.exists() else 0
+
+    def read(self) -> list[list[str]]:
+        """Words of the lines that are new: a tile, and ``reopened`` if its stamp was taken."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            text = file.read()
+        self._position += len(text)
+        return [line.split() for line in text.decode().splitlines()]
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Add some lines."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
 
 
 @dataclass
@@ -164,24 +250,27 @@ class _Contest:
 
         The first row that fits holds:
 
-        ===================================================  ===========
+        ===================================================  ==============
         of the file that is there                            it gives way
-        ===================================================  ===========
+        ===================================================  ==============
         no other archive claims it (an earlier version,      yes
         or what a stopped run left)
-        it has the same content                              yes
+        it has the same content                              unless its
+                                                             mtime is newer
         it has not the length that an archive claims         yes
         it is older, or as old and of an older archive       yes
         it is newer                                          no
-        ===================================================  ===========
+        ===================================================  ==============
         """
         others = [
             claim
             for claim in self.claims.of(path)
             if claim.bytes is not None and (claim.tile, claim.archive) not in self.absent
         ]
-        if not others or self._same(path, staged, there):
+        if not others:
             return True
+        if self._same(path, staged, there):
+            return staged.st_mtime_ns >= there.st_mtime_ns
         self.outdone.add(path)
         owners = [claim for claim in others if claim.bytes == there.st_size]
         if owners and (there.st_mtime_ns, max(one.date_ns for one in owners)) > (staged.st_mtime_ns, self.date_ns):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from retrieve.archives import Archive, Decision, Held, Verified, decide, md5_may_be_old, scan
+from retrieve.result import some
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
 from retrieve.tiles import read_lists, union
@@ -47,11 +48,16 @@ class TilePlan:
 
 
 def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
-    """Tiles that a run is about, sorted: those of the lists, or with ``TILES=all`` every tile that was ever seen."""
+    """Tiles that a run is about, sorted: those of the lists, or with ``TILES=all`` every tile that was ever seen.
+
+    Of these its share, if it has one.
+    """
     lists = read_lists(settings.tiles)
     if lists is not None:
-        return sorted(union(lists))
-    return sorted({tile for state in (AVAILABLE, INCOMPLETE, DOWNLOADED) for tile in stamps.tiles(state)})
+        tiles = set(union(lists))
+    else:
+        tiles = {tile for state in (AVAILABLE, INCOMPLETE, DOWNLOADED) for tile in stamps.tiles(state)}
+    return sorted(filter(settings.shard.owns, tiles) if settings.shard else tiles)
 
 
 def plan_tile(tile: str, stamp: Stamp, stamp_ns: int, record: Record, held: dict[str, Held]) -> TilePlan:
@@ -69,21 +75,20 @@ def plan_tile(tile: str, stamp: Stamp, stamp_ns: int, record: Record, held: dict
     )
 
 
-def plan_download(settings: Settings, stamps: Stamps) -> list[TilePlan]:
-    """Plan the tiles that Make found stale, and those whose archives are not as their stamp recorded them.
+def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[TilePlan]:
+    """Plan the tiles that are stale, and those whose archives are not as their stamp recorded them.
 
     Of the others only the record is read: it repeats what is at the source.
     """
     at_source = stamps.tiles(AVAILABLE).keys()
     if settings.partial:
         at_source |= stamps.tiles(INCOMPLETE).keys()
-    stale = set(stamps.collected("download"))
     held = held_archives(settings)
     plans = []
     for tile in listed_tiles(settings, stamps):
         if tile not in at_source:
             continue
-        if tile not in stale and is_untouched(stamps.text(DOWNLOADED, tile), held):
+        if tile not in stale and untouched(stamps.text(DOWNLOADED, tile), held):
             continue
         record, here = held_or_freed(stamps, tile, held)
         if tile not in stale and is_here(record, here):
@@ -103,13 +108,19 @@ def settled(stamps: Stamps, held: dict[str, Held]) -> Iterator[str]:
     return (
         tile
         for tile, mtime_ns in at_source.items()
-        if downloaded.get(tile) == mtime_ns and is_untouched(stamps.text(DOWNLOADED, tile), held)
+        if downloaded.get(tile) == mtime_ns and untouched(stamps.text(DOWNLOADED, tile), held)
     )
 
 
 def held_archives(settings: Settings) -> dict[str, Held]:
-    """Archives of the products of a run that are here."""
-    return scan(settings.archives, settings.product_set().matcher().fullmatch)
+    """Archives of the products of a run that are here, and of its tiles if it has but a share of them."""
+    match, shard = settings.product_set().matcher().fullmatch, settings.shard
+
+    def owned(name: str) -> bool:
+        found = match(name)
+        return bool(found and shard and shard.owns(found[found.lastindex or 0]))
+
+    return scan(settings.archives, owned if shard else match)
 
 
 def held_or_freed(stamps: Stamps, tile: str, held: dict[str, Held]) -> tuple[Record, dict[str, Held]]:
@@ -140,17 +151,19 @@ def held_or_freed(stamps: Stamps, tile: str, held: dict[str, Held]) -> tuple[Rec
     return Record(record.source, verified), here
 
 
-def is_untouched(text: str, held: dict[str, Held]) -> bool:
-    """Whether `is_here` holds for the record that a stamp's text is; without making objects of thousands of stamps."""
-    lines = text.split("\n")[1:-1]
+def untouched(text: str, held: dict[str, Held]) -> list[list[str]]:
+    """Give the fields of the record that a stamp's text is, by line, if `is_here` holds for it; else nothing.
+
+    Without making objects of thousands of stamps.
+    """
+    rows = [line.split("\t") for line in text.split("\n")[1:-1]]
     try:
-        for line in lines:
-            name, size, _, _, mtime_ns, *_ = line.split("\t")
-            if held[name] != (int(size), int(mtime_ns)):
-                return False
-    except (KeyError, ValueError):
-        return False
-    return bool(lines)
+        for row in rows:
+            if held[row[0]] != (int(row[1]), int(row[4])):
+                return []
+    except (LookupError, ValueError):
+        return []
+    return rows
 
 
 def is_here(record: Record, held: dict[str, Held]) -> bool:
@@ -174,6 +187,11 @@ class Lack:
 
     reason: str
     names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.names:
+            return f"{self.reason}; run 'make avail'"
+        return f"{self.reason}: {', '.join(self.names) if len(self.names) < 3 else some(len(self.names), 'archive')}"
 
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
@@ -204,13 +222,17 @@ def lacks(plan: TilePlan, held: dict[str, Held]) -> list[Lack]:
         if name not in held:
             found[NOT_AT_SOURCE].append(name)
     for archive in plan.stamp.archives:
-        verified = plan.record.verified.get(archive.name)
-        if plan.decisions[archive.name] is Decision.KEEP:
-            continue
-        if verified is None or archive.name not in held:
-            found[NOT_FETCHED].append(archive.name)
-        elif verified.archive.same_content(archive):
-            found[DAMAGED].append(archive.name)
-        else:
-            found[NEWER].append(archive.name)
+        name = archive.name
+        reason = lack_of(archive, plan.record.verified.get(name), held.get(name), plan.decisions[name])
+        if reason:
+            found[reason].append(name)
     return [Lack(reason, tuple(names)) for reason, names in found.items() if names]
+
+
+def lack_of(archive: Archive, verified: Verified | None, held: Held | None, decision: Decision) -> str | None:
+    """Say why an archive that is at the source lacks here; None if it does not. See `lacks`."""
+    if decision is Decision.KEEP:
+        return None
+    if verified is None or held is None:
+        return NOT_FETCHED
+    return DAMAGED if verified.archive.same_content(archive) else NEWER

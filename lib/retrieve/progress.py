@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -11,11 +12,10 @@ from retrieve.result import size, some
 
 #: Seconds between two lines in a log, and between two looks at a bar that nothing moves.
 EVERY, BAR_EVERY = 30.0, 1.0
-#: Of a terminal: so wide that the bar is worth its place beside the figures, in columns.
-_WIDE = 100
-#: As `tqdm` writes them. Without the bar where the figures need the place.
-_FIGURES = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-_BAR, _NARROW = "{desc}: {percentage:3.0f}%|{bar}| " + _FIGURES, "{desc}: {percentage:3.0f}% " + _FIGURES
+#: Seconds before a bar is shown.
+BAR_AFTER = 0.5
+#: As `tqdm` writes it: the figures, and the bar in what place they leave.
+_FORMAT = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}] |{bar}|"
 
 
 class Progress:
@@ -29,12 +29,15 @@ class Progress:
         What is counted; ``B`` is written with the prefixes of bytes.
     total
         How many there will be, if that is known.
+    quiet
+        Not to show it; what is said all the same is.
     """
 
-    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
+    def __init__(self, what: str, unit: str, total: int | None = None, *, quiet: bool = False) -> None:
         self.what = what
         self.unit = unit
         self.total = total
+        self.quiet = quiet
         self.count = 0
         self._guard = threading.Lock()
         self._ended = threading.Event()
@@ -44,7 +47,10 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self._begin = time.monotonic()
-        if sys.stderr.isatty():
+        if self.quiet:
+            return self
+        # A terminal that is none, such as an editor's shell, would show the bar line by line.
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = self._make_bar()
         threading.Thread(target=self._tick, daemon=True).start()
         return self
@@ -85,8 +91,6 @@ class Progress:
                 print(line, file=sys.stderr, flush=True)
 
     def _make_bar(self) -> object:
-        from shutil import get_terminal_size
-
         from tqdm import tqdm
 
         scaled = self.unit == "B"
@@ -98,9 +102,9 @@ class Progress:
             # Chunks of several archives come in bursts: the rate and the time left are those of a minute rather.
             smoothing=0.05,
             dynamic_ncols=True,
-            bar_format=None if not self.total else _BAR if get_terminal_size().columns >= _WIDE else _NARROW,
+            bar_format=_FORMAT if self.total else None,
             leave=False,
-            delay=0.5,
+            delay=BAR_AFTER,
         )
 
     def _tick(self) -> None:
@@ -116,11 +120,10 @@ class Progress:
         """Write it for a log, so many seconds after its begin."""
         amount = size if self.unit == "B" else str
         text = f"{self.what}: {amount(self.count)}" + (f" of {amount(self.total)}" if self.total else "")
-        if self.unit != "B":
-            return f"{text} {self.unit}"
         rate = self.count / seconds
+        speed = f", {size(rate)}/s" if self.unit == "B" else f" {self.unit}"
         left = f"{span((self.total - self.count) / rate)} left" if self.total and rate > 0 else ""
-        return ", ".join(filter(None, (text, f"{size(rate)}/s", self._text, left)))
+        return ", ".join(filter(None, (text + speed, self._text, left)))
 
 
 def span(seconds: float) -> str:

@@ -23,6 +23,12 @@ def complain(problem: str) -> None:
     print(problem, file=sys.stderr, flush=True)
 
 
+def remark(settings: Settings, line: str) -> None:
+    """Print what is no problem to stderr, unless nothing but problems is to be told."""
+    if not settings.quiet:
+        complain(line)
+
+
 def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Write rows in columns, below a line that says what they are: the first to the left, the others to the right."""
     columns = list(zip(*rows, strict=True))
@@ -40,6 +46,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole: ``203/214 (94.9%)``."""
+    return f"{part}/{whole} ({100 * part / max(whole, 1):.1f}%)"
 
 
 def some(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from retrieve.errors import SettingError
 from retrieve.products import LINKS, ProductSet, product_set
+from retrieve.shards import Shard, parse_shard
+from retrieve.tiles import parse_tile
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
@@ -46,6 +49,13 @@ def _seconds(value: str) -> float:
     return float(value)
 
 
+def _pause(value: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)
+    if not match or float(match[1]) == 0:
+        raise ValueError("a time, such as 30s, 10m or 1h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def _rate(value: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", value)
     if value and not match:
@@ -67,6 +77,24 @@ def _share(value: str) -> float:
     return float(match[1]) / 100 if match else 1.0
 
 
+def _verbosity(value: str) -> int | None:
+    if value not in ("0", "1", "quiet"):
+        raise ValueError("0, 1 or quiet")
+    return None if value == "quiet" else int(value)
+
+
+def _sbatch(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        raise ValueError("options of sbatch, each quotation closed") from None
+    if words and not words[0].startswith("-"):
+        raise ValueError("options of sbatch, such as --partition=comp")
+    if any(re.match("--array|-a|--chdir|-D", word) for word in words):
+        raise ValueError("other options of sbatch: SHARDS and the run directory say what --array and --chdir would")
+    return value
+
+
 def _container(value: str) -> str:
     if not value:
         raise ValueError("a container or a directory")
@@ -77,6 +105,13 @@ def _path(value: str) -> Path:
     if not value:
         raise ValueError("a directory")
     return Path(value)
+
+
+def _tile(value: str) -> str:
+    tile = parse_tile(value)
+    if value and not tile:
+        raise ValueError("a tile such as 182.308")
+    return tile or ""
 
 
 def _escaped(value: str) -> str:
@@ -101,7 +136,8 @@ def _setting(default: Any, parse: Callable[[str], Any] = str) -> Any:  # noqa: A
 class Settings:
     """The settings of a run, named as on the command line of Make but in lower case.
 
-    `make help` says what each means; `timeout` is in seconds, `rate` in bytes per second with 0 for no limit.
+    `make help` says what each means; `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no
+    limit, `v` is None for ``quiet``.
     """
 
     psf: str = _setting("mccd")
@@ -127,10 +163,18 @@ class Settings:
     max_ratio: int = _setting(200, _count)
     dryrun: bool = _setting(False, _yes)
     force: bool = _setting(False, _yes)
+    tile: str = _setting("", _tile)
+    every: float = _setting(600.0, _pause)
+    goal: str = _setting("sync", _one_of("download", "untar", "verify", "sync"))
+    shards: int = _setting(4, _count)
+    shard: Shard | None = _setting(None, parse_shard)
+    sbatch: str = _setting("", _sbatch)
     certfile: str = _setting("")
     insecure: bool = _setting(False, _yes)
     format: str = _setting("text", _one_of("text", "json"))
-    v: int = _setting(0, _whole)
+    v: int | None = _setting(0, _verbosity)
+    #: The words as they were given, by name.
+    given: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> Settings:
@@ -141,17 +185,32 @@ class Settings:
         SettingError
             If there is no such setting, or it cannot have that value.
         """
-        known = {one.name.upper(): one for one in fields(cls)}
-        values = {}
+        known = {one.name.upper(): one for one in fields(cls) if one.metadata}
+        values: dict[str, Any] = {"given": {}}
         for word in words:
             name, equals, value = word.partition("=")
             if not equals or name not in known:
                 raise SettingError(f"unknown setting '{word}'; settings are {' '.join(known)}")
             try:
                 values[known[name].name] = known[name].metadata["parse"](value.strip())
+                values["given"][name] = value.strip()
             except ValueError as error:
                 raise SettingError(f"bad value {name}='{value}'; give {error}") from error
         return cls(**values)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is to be told but problems and the result."""
+        return self.v is None
+
+    def telling(self) -> dict[str, str]:
+        """The words that make a run what it is: those that `avail` remembers, and those that are not the default."""
+        default = Settings()
+        return {
+            name: value
+            for name, value in self.given.items()
+            if name in REMEMBERED or getattr(self, name.lower()) != getattr(default, name.lower())
+        }
 
     def product_set(self) -> ProductSet:
         """Products that `psf` and `products` stand for."""

@@ -6,17 +6,16 @@ with the source's clock. `downloaded` and `extracted` take over the mtime of the
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from retrieve.archives import Archive, Verified, hold
 from retrieve.errors import RetrieveError
+from retrieve.lock import lock
+from retrieve.shards import Shard
 
 #: The states of a tile, which are the names of the directories of stamps.
 AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
@@ -24,6 +23,8 @@ AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
 )  # fmt: skip
 
 _NONE = "-"
+#: Seconds after which a list of Make's is not going to be read any more.
+_LEFT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Stamp:
         ValueError
             If it is not a stamp.
         """
-        source, rows = _rows(text)
+        source, rows = rows_of(text)
         archives = tuple(_archive(row) for row in rows if row[1] != _NONE)
         return cls(source, archives, tuple(row[0] for row in rows if row[1] == _NONE))
 
@@ -93,7 +94,7 @@ class Record:
         ValueError
             If it is not a record.
         """
-        source, rows = _rows(text)
+        source, rows = rows_of(text)
         return cls(source, {row[0]: _verified(row) for row in rows})
 
 
@@ -101,12 +102,19 @@ def _archive_line(archive: Archive) -> str:
     return f"{archive.name}\t{archive.bytes}\t{archive.md5 or _NONE}\t{archive.date}"
 
 
-def _rows(text: str) -> tuple[str, list[list[str]]]:
+def rows_of(text: str) -> tuple[str, list[list[str]]]:
+    """Source of a stamp or a record, and the fields of its lines.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or not all of one.
+    """
     if not text.startswith("# ") or not text.endswith("\n"):
         raise ValueError("not a stamp, or not all of one")
     first, *lines = text.splitlines()
     rows = [line.split("\t") for line in lines]
-    if any(len(row) < 4 for row in rows):
+    if rows and min(map(len, rows)) < 4:
         raise ValueError("not a stamp: a line has too few fields")
     return first[2:], rows
 
@@ -151,6 +159,14 @@ class Stamps:
         except FileNotFoundError:
             return {}
 
+    def count(self, state: str) -> int:
+        """Number of tiles in a state."""
+        try:
+            with os.scandir(self.directory / state) as entries:
+                return sum(not one.name.startswith(".") for one in entries)
+        except FileNotFoundError:
+            return 0
+
     def mtime_ns(self, state: str, tile: str) -> int | None:
         """Mtime of a stamp in nanoseconds; None without one."""
         held = hold(self.path(state, tile))
@@ -168,10 +184,13 @@ class Stamps:
     def text(self, state: str, tile: str) -> str:
         """Text of a stamp; empty without one."""
         try:
-            with open(f"{self.directory}/{state}/{tile}", "rb", buffering=0) as file:  # noqa: PTH123
-                return file.read().decode()
+            descriptor = os.open(f"{self.directory}/{state}/{tile}", os.O_RDONLY)
         except FileNotFoundError:
             return ""
+        try:
+            return os.read(descriptor, os.fstat(descriptor).st_size).decode()
+        finally:
+            os.close(descriptor)
 
     def source(self, tile: str) -> tuple[Stamp, int] | None:
         """What is at the source of a tile, complete or not, and the mtime of that stamp."""
@@ -250,12 +269,23 @@ class Stamps:
         """Remove a stamp, if it is there."""
         self.path(state, tile).unlink(missing_ok=True)
 
-    def collected(self, verb: str) -> list[str]:
-        """Tiles that Make collected for a verb: those whose stamp is older than the one before it."""
+    def collected(self, verb: str, shard: Shard | None) -> set[str]:
+        """Tiles that Make collected for a verb: those whose stamp is older than the one before it.
+
+        Each Make has a list of its own, named in the environment. It becomes that of the last run, or of its shard.
+        """
+        last = self.directory / f"stale-{verb}{shard.suffix if shard else ''}"
+        path = Path(os.environ.get("COLLECTED", last))
         try:
-            return (self.directory / f"stale-{verb}").read_text().split()
+            tiles = set(path.read_text().split())
+            path.rename(last)
+            # Those of runs that did not come to this.
+            for left in self.directory.glob(f".stale-*-{verb}"):
+                if left.stat().st_mtime < last.stat().st_mtime - _LEFT:
+                    left.unlink()
         except FileNotFoundError:
-            return []
+            return set()
+        return tiles
 
     def collect(self, verb: str, before: Iterable[str], after: str) -> None:
         """Collect for a verb the tiles whose stamp is older than the one before it, as Make does.
@@ -266,37 +296,9 @@ class Stamps:
         stale = (tile for state in before for tile, ns in self.tiles(state).items() if done.get(tile, -1) < ns)
         write_whole(self.directory / f"stale-{verb}", "".join(f"{tile}\n" for tile in stale))
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other runs away from these stamps; the lock of a process that died does not count.
-
-        Raises
-        ------
-        RetrieveError
-            If another run holds it, saying which, or the directory cannot be written.
-        """
-        path = self.directory / "lock"
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RetrieveError(f"cannot write '{path}': {error.strerror}; give STAMPS a directory of yours") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another run"
-                raise RetrieveError(f"'{self.directory}' is in use by {holder}; wait for it, or stop it") from None
-            except OSError as error:
-                what = (error.strerror or str(error)).lower()
-                raise RetrieveError(f"cannot lock '{path}': {what}; give STAMPS a directory on another disk") from error
-            # Who holds it is only told to others: a disk that is too full for it shows where it matters.
-            with suppress(OSError):
-                os.ftruncate(file.fileno(), 0)
-                holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%F %TZ}\n"
-                os.write(file.fileno(), holder.encode())
-            yield
+    def lock(self, shard: Shard | None = None) -> AbstractContextManager[None]:
+        """Keep other runs away from these stamps, or from those of a shard; see `lock.lock`."""
+        return lock(self.directory, shard)
 
 
 def newest(times: Iterable[int | None]) -> int | None:

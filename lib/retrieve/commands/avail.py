@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from retrieve.availability import Availability, Holding, ListingRecord, absent, check_absent, write_stamps
 from retrieve.container import open_containers
 from retrieve.listing import Listing
 from retrieve.products import ProductSet
 from retrieve.progress import Progress
-from retrieve.result import complain, show, some, table
+from retrieve.result import complain, share, show, some, table
+from retrieve.runs import Recorder
 from retrieve.settings import Settings
 from retrieve.source import Container
 from retrieve.stamps import Stamps, write_whole
@@ -23,7 +26,7 @@ def main(settings: Settings) -> int:
     lists = read_lists(settings.tiles)
     containers = open_containers(settings.input_path, settings)
     stamps = Stamps(settings.stamps, products.model)
-    with stamps.lock():
+    with stamps.lock(), Recorder("avail", settings, stamps) as run:
         listings = [list_container(container, products, settings) for container in containers]
         now = Availability(
             products,
@@ -38,13 +41,14 @@ def main(settings: Settings) -> int:
         changed = write_stamps(now, tiles, stamps, record)
         record.write(now)
         _remember(settings)
-    _show(settings, now, listings, lists, changed)
+        data = _show(settings, now, listings, lists, changed)
+        run.result = data | {"sources": [one | {"astray": len(one["astray"])} for one in data["sources"]]}
     return 0
 
 
 def list_container(container: Container, products: ProductSet, settings: Settings) -> Listing:
     """List one container, and name the links in it that lead nowhere."""
-    with Progress("listing", unit="nodes") as progress:
+    with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
         listing = container.list(products.matcher().fullmatch, progress.reach)
     named = list(listing.astray) if settings.v else list(listing.astray)[:SHOWN]
     for name in named:
@@ -52,11 +56,6 @@ def list_container(container: Container, products: ProductSet, settings: Setting
     if len(named) < len(listing.astray):
         complain(f"… and {some(len(listing.astray) - len(named), 'more link')}; V=1 shows all")
     return listing
-
-
-def share(part: int, whole: int) -> str:
-    """Write a part of a whole: ``203/214 (94.9%)``."""
-    return f"{part}/{whole} ({100 * part / max(whole, 1):.1f}%)"
 
 
 def _remember(settings: Settings) -> None:
@@ -67,12 +66,28 @@ def _remember(settings: Settings) -> None:
 
 def _show(
     settings: Settings, now: Availability, listings: list[Listing], lists: tuple[TileList, ...], changed: int
-) -> None:
+) -> dict[str, Any]:
     tiles = union(lists)
     complete = {one.name: sum(map(now.is_complete, one.tiles)) for one in lists}
     counts = now.counts(tiles)
     chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
     complete_in = {holding.source: chosen.count(holding.source) for holding in now.holdings}
+    data = {
+        "sources": [
+            {
+                "uri": source,
+                "complete": count,
+                "archives": len(listing.archives),
+                "containers": listing.containers,
+                "others": listing.others,
+                "astray": listing.astray,
+            }
+            for (source, count), listing in zip(complete_in.items(), listings, strict=True)
+        ],
+        "lists": [{"name": one.name, "tiles": len(one.tiles), "complete": complete[one.name]} for one in lists],
+        "products": counts,
+        "changed": changed,
+    }
     show(
         settings,
         text=[
@@ -83,23 +98,9 @@ def _show(
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)
             ),
         ],
-        data={
-            "sources": [
-                {
-                    "uri": source,
-                    "complete": count,
-                    "archives": len(listing.archives),
-                    "containers": listing.containers,
-                    "others": listing.others,
-                    "astray": listing.astray,
-                }
-                for (source, count), listing in zip(complete_in.items(), listings, strict=True)
-            ],
-            "lists": [{"name": one.name, "tiles": len(one.tiles), "complete": complete[one.name]} for one in lists],
-            "products": counts,
-            "changed": changed,
-        },
+        data=data,
     )
+    return data
 
 
 def _also(listing: Listing) -> str:

@@ -6,7 +6,8 @@ from retrieve.delivery import Delivery, Tally
 from retrieve.errors import RetrieveError, remedy
 from retrieve.outlook import Outlook, check_space, lifetime, look_ahead
 from retrieve.plan import TilePlan, plan_download
-from retrieve.result import complain, show, size, some
+from retrieve.result import complain, remark, show, size, some
+from retrieve.runs import Recorder
 from retrieve.settings import Settings
 from retrieve.stamps import Stamps
 
@@ -17,12 +18,13 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
+    stale = stamps.collected("download", settings.shard)
     if settings.dryrun:
         # Without the lock, which is a file: nothing is changed, and one may ask while another run is at work.
-        plans = plan_download(settings, stamps)
+        plans = plan_download(settings, stamps, stale)
         return _foretell(plans, look_ahead(plans, products, settings.archives, settings.jobs), settings)
-    with stamps.lock():
-        plans = plan_download(settings, stamps)
+    with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
+        plans = plan_download(settings, stamps, stale)
         outlook = look_ahead(plans, products, settings.archives, settings.jobs)
         try:
             settings.archives.mkdir(parents=True, exist_ok=True)
@@ -33,8 +35,9 @@ def main(settings: Settings) -> int:
         delivery = Delivery(plans, settings, stamps)
         if outlook.fetch.total():
             ends = delivery.access_ends()
-            complain(outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
-        return _deliver(delivery, settings)
+            remark(settings, outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
+        run.status = _deliver(delivery, settings, run)
+    return run.status
 
 
 def _foretell(plans: list[TilePlan], outlook: Outlook, settings: Settings) -> int:
@@ -46,29 +49,36 @@ def _foretell(plans: list[TilePlan], outlook: Outlook, settings: Settings) -> in
     return 0
 
 
-def _deliver(delivery: Delivery, settings: Settings) -> int:
+def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:
     tally, todo = delivery.tally, delivery.count
     try:
         delivery.run()
     except (KeyboardInterrupt, SystemExit):
         complain(f"stopped after {_sum(tally)}; run 'make download' again to go on")
         raise
+    finally:
+        run.result = _data(delivery)
     show(
         settings,
         text=[f"{_sum(tally)}; {some(tally.done, 'tile')} brought up to date" if todo else "nothing to fetch"],
-        data={
-            "tiles": todo,
-            "done": tally.done,
-            "fetched": tally.fetched,
-            "bytes": tally.bytes,
-            "proved": tally.proved,
-            "failed": tally.failed,
-        },
+        data=run.result,
     )
     if tally.done == todo:
         return 0
     complain(f"{todo - tally.done} of {some(todo, 'tile')} failed; run 'make download' again")
     return 2 if tally.fatal and not tally.fetched else 1
+
+
+def _data(delivery: Delivery) -> dict[str, object]:
+    tally = delivery.tally
+    return {
+        "tiles": delivery.count,
+        "done": tally.done,
+        "fetched": tally.fetched,
+        "bytes": tally.bytes,
+        "proved": tally.proved,
+        "failed": tally.failed,
+    }
 
 
 def _sum(tally: Tally) -> str:

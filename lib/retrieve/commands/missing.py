@@ -17,6 +17,7 @@ from retrieve.plan import (
     settled,
 )
 from retrieve.result import show, some, table
+from retrieve.runs import Recorder
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, MISSING, Stamps, write_whole
 
@@ -31,15 +32,16 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, settings.product_set().model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
-    with stamps.lock():
+    with stamps.lock(), Recorder("missing", settings, stamps) as run:
         missing = _find(settings, stamps)
         _stamp(missing, stamps)
         write_whole(FILE, "".join(f"{tile}\n" for tile in missing))
-    counts = {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
+        counts = {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
+        run.result = {"tiles": len(missing), "counts": counts}
     shown = list(missing) if settings.v else list(missing)[:SHOWN]
     text = [f"{FILE}: {some(len(missing), 'tile')} missing"]
     text += table((reason, str(count)) for reason, count in counts.items() if count)
-    text += [f"{tile}: {'; '.join(map(_phrase, missing[tile]))}" for tile in shown]
+    text += [f"{tile}: {'; '.join(map(str, missing[tile]))}" for tile in shown]
     if len(shown) < len(missing):
         text.append(f"… and {some(len(missing) - len(shown), 'more tile')}; V=1 shows all")
     show(
@@ -76,8 +78,3 @@ def _stamp(missing: dict[str, list[Lack]], stamps: Stamps) -> None:
         found = stamps.read(MISSING, tile)
         if found is None or found[0] != text:
             stamps.write(MISSING, tile, text, stamps.mtime_ns(AVAILABLE, tile) or 0)
-
-
-def _phrase(lack: Lack) -> str:
-    shown = ", ".join(lack.names) if len(lack.names) < 3 else some(len(lack.names), "archive")
-    return f"{lack.reason}: {shown}" if lack.names else f"{lack.reason}; run 'make avail'"

@@ -7,12 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from retrieve.errors import RetrieveError, remedy
-from retrieve.extraction import TileJob, TileOutcome, extract
+from retrieve.extraction import TileJob, TileOutcome, clear, extract
 from retrieve.placing import Placing, free
 from retrieve.plan import listed_tiles
 from retrieve.progress import Progress
 from retrieve.result import complain, show, size, some
 from retrieve.room import check_room, need
+from retrieve.runs import Recorder
 from retrieve.settings import Settings
 from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
 from retrieve.unpack import OUTPUT, Limits, is_tar
@@ -43,9 +44,9 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not (stamps.directory / DOWNLOADED).is_dir():
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
-    with stamps.lock():
+    stale = stamps.collected("untar", settings.shard)
+    with stamps.lock(settings.shard), Recorder("untar", settings, stamps) as run:
         tiles = listed_tiles(settings, stamps)
-        stale = set(stamps.collected("untar"))
         limits = Limits(settings.max_members, settings.max_bytes, settings.max_ratio)
         jobs = [
             TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
@@ -56,17 +57,21 @@ def main(settings: Settings) -> int:
             return _foretell(jobs, settings)
         tally = _Tally()
         _prepare(jobs, settings)
-        placing = Placing(jobs, stamps, settings.dest, keep=settings.keep)
+        placing = Placing(jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
         try:
-            _unpack(jobs, placing, tally)
+            _unpack(jobs, placing, tally, Progress("untar", unit="tiles", total=len(jobs), quiet=settings.quiet))
+            if not settings.keep:
+                for tile in stamps.tiles(EXTRACTED).keys() & tiles - tally.failed.keys():
+                    count, bytes_ = free(tile, stamps, settings.archives)
+                    tally.freed, tally.freed_bytes = tally.freed + count, tally.freed_bytes + bytes_
         except (KeyboardInterrupt, SystemExit):
             complain(f"stopped after {some(tally.done, 'tile')}; run 'make untar' again to go on")
             raise
-        if not settings.keep:
-            for tile in stamps.tiles(EXTRACTED).keys() & tiles - tally.failed.keys():
-                count, bytes_ = free(tile, stamps, settings.archives)
-                tally.freed, tally.freed_bytes = tally.freed + count, tally.freed_bytes + bytes_
-    return _report(tally, jobs, placing, settings)
+        finally:
+            clear(settings.dest, stamps, tiles)
+            run.result = _data(tally, jobs, placing)
+        run.status = _report(tally, jobs, placing, settings)
+    return run.status
 
 
 def _prepare(jobs: list[TileJob], settings: Settings) -> None:
@@ -83,11 +88,8 @@ def _prepare(jobs: list[TileJob], settings: Settings) -> None:
         check_room(need(jobs), settings.dest)
 
 
-def _unpack(jobs: list[TileJob], placing: Placing, tally: _Tally) -> None:
-    with (
-        Progress("untar", unit="tiles", total=len(jobs)) as progress,
-        closing(extract(jobs, placing.place)) as outcomes,
-    ):
+def _unpack(jobs: list[TileJob], placing: Placing, tally: _Tally, progress: Progress) -> None:
+    with progress, closing(extract(jobs, placing.place)) as outcomes:
         for outcome in outcomes:
             progress.advance(1)
             for line in _lines(outcome):
@@ -125,30 +127,30 @@ def _report(tally: _Tally, jobs: list[TileJob], placing: Placing, settings: Sett
         text.append(f"{some(tally.lacking, 'archive')} without the file that it should hold; see above")
     if tally.freed:
         text.append(f"{some(tally.freed, 'archive')} deleted, {size(tally.freed_bytes)} freed")
-    untried = len(jobs) - tally.done - len(tally.failed)
-    show(
-        settings,
-        text,
-        data={
-            "tiles": len(jobs),
-            "done": tally.done,
-            "archives": tally.archives,
-            "files": tally.files,
-            "outdone": tally.outdone,
-            "lacking": tally.lacking,
-            "freed": tally.freed,
-            "untried": untried,
-            "reopened": sorted(placing.reopened),
-            "failed": tally.failed,
-        },
-    )
+    data = _data(tally, jobs, placing)
+    show(settings, text, data)
     if placing.reopened:
         complain(f"{some(len(placing.reopened), 'tile')} to be unpacked again; run 'make untar' again")
     if not tally.failed:
         return 0
-    more = f", and {untried} were not tried" if untried else ""
+    more = f", and {data['untried']} were not tried" if data["untried"] else ""
     complain(f"{len(tally.failed)} of {some(len(jobs), 'tile')} failed{more}; see above")
     return 1
+
+
+def _data(tally: _Tally, jobs: list[TileJob], placing: Placing) -> dict[str, object]:
+    return {
+        "tiles": len(jobs),
+        "done": tally.done,
+        "archives": tally.archives,
+        "files": tally.files,
+        "outdone": tally.outdone,
+        "lacking": tally.lacking,
+        "freed": tally.freed,
+        "untried": len(jobs) - tally.done - len(tally.failed),
+        "reopened": sorted(placing.reopened),
+        "failed": tally.failed,
+    }
 
 
 def _foretell(jobs: list[TileJob], settings: Settings) -> int:

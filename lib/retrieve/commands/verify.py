@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 from retrieve.errors import RetrieveError
 from retrieve.extraction import on_all_cores
@@ -12,6 +13,7 @@ from retrieve.members import Claims
 from retrieve.plan import listed_tiles
 from retrieve.progress import Progress
 from retrieve.result import complain, show, some
+from retrieve.runs import Recorder
 from retrieve.settings import Settings
 from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
 from retrieve.verification import (
@@ -34,13 +36,15 @@ def main(settings: Settings) -> int:
     here = stamps.tiles(DOWNLOADED).keys() | stamps.tiles(EXTRACTED).keys()
     if not here:
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
-    with stamps.lock():
-        checkpoint = Checkpoint(stamps.directory / "verify", f"CHECK={settings.check} SAMPLE={settings.sample:g}")
+    shard = settings.shard
+    with stamps.lock(shard), Recorder("verify", settings, stamps) as run:
+        path = stamps.directory / f"verify{shard.suffix if shard else ''}"
+        checkpoint = Checkpoint(path, f"CHECK={settings.check} SAMPLE={settings.sample:g}")
         tiles = checkpoint.sample([tile for tile in listed_tiles(settings, stamps) if tile in here], settings.sample)
         verdicts = []
         try:
             with (
-                Progress("verify", unit="tiles", total=len(tiles)) as progress,
+                Progress("verify", unit="tiles", total=len(tiles), quiet=settings.quiet) as progress,
                 closing(_verdicts(tiles, checkpoint, settings, stamps)) as found,
             ):
                 for verdict in found:
@@ -52,8 +56,11 @@ def main(settings: Settings) -> int:
         except (KeyboardInterrupt, SystemExit):
             complain(f"stopped after {len(verdicts)} of {some(len(tiles), 'tile')}; run 'make verify' again to go on")
             raise
+        finally:
+            run.result = _data(verdicts)
         checkpoint.finish()
-    return _report(verdicts, settings)
+        run.status = _report(verdicts, settings)
+    return run.status
 
 
 def _verdicts(tiles: list[str], checkpoint: Checkpoint, settings: Settings, stamps: Stamps) -> Iterator[Verdict]:
@@ -75,21 +82,29 @@ def _verdicts(tiles: list[str], checkpoint: Checkpoint, settings: Settings, stam
             yield verdict
 
 
+def _data(verdicts: list[Verdict]) -> dict[str, Any]:
+    bad = {one.tile: [*one.bad(archive=True), *one.bad(archive=False)] for one in verdicts}
+    return {
+        "tiles": len(verdicts),
+        "archives": sum(one.archives for one in verdicts),
+        "files": sum(one.files for one in verdicts),
+        "failed": {tile: [f"{one.path} ({one.why})" for one in found] for tile, found in sorted(bad.items()) if found},
+    }
+
+
 def _report(verdicts: list[Verdict], settings: Settings) -> int:
-    archives, files = sum(one.archives for one in verdicts), sum(one.files for one in verdicts)
+    data = _data(verdicts)
+    bad = list(data.pop("failed"))
     signs = Counter((one.sign, one.archive) for verdict in verdicts for one in verdict.findings)
     bad_archives, bad_files = (sum(signs[sign, archive] for sign in BAD) for archive in (True, False))
-    bad = sorted(one.tile for one in verdicts if one.bad(archive=True) or one.bad(archive=False))
     unknown = signs[UNKNOWN, False]
-    text = f"{some(len(verdicts), 'tile')} verified: {bad_archives} of {some(archives, 'archive')} bad, "
-    text += f"{bad_files} of {some(files, 'file')} bad"
+    text = f"{some(len(verdicts), 'tile')} verified: {bad_archives} of {some(data['archives'], 'archive')} bad, "
+    text += f"{bad_files} of {some(data['files'], 'file')} bad"
     show(
         settings,
         text=[text + (f"; {some(unknown, 'file')} beside them that no tile brought" if unknown else "")],
         data={
-            "tiles": len(verdicts),
-            "archives": archives,
-            "files": files,
+            **data,
             "bad": bad,
             "findings": [
                 {"sign": one.sign, "path": one.path, "why": one.why, "tile": verdict.tile}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from retrieve.archives import Held
 from retrieve.availability import Availability, Holding, absent, check_absent
-from retrieve.commands.avail import list_container, share
+from retrieve.commands.avail import list_container
 from retrieve.container import open_containers
 from retrieve.directory import Directory
 from retrieve.listing import Listing
 from retrieve.old.options import Parser, lists_of, run, settings_of
 from retrieve.products import ProductSet, named_files
-from retrieve.result import complain
+from retrieve.result import complain, share
 from retrieve.settings import Settings
 from retrieve.soundness import unsound
 from retrieve.stamps import DOWNLOADED, Stamps, write_whole
