@@ -1,0 +1,118 @@
+"""`status`: say where every tile stands, or all that is known of one; changes nothing, and asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from retrieve.errors import RetrieveError
+from retrieve.lock import running
+from retrieve.progress import span
+from retrieve.result import share, show, size, some, table
+from retrieve.runs import Run
+from retrieve.settings import Settings
+from retrieve.stamps import Stamps
+from retrieve.standing import FAILED, STATES, Survey, goal, survey
+from retrieve.story import tell
+
+#: Tiles that are named without V=1.
+SHOWN = 20
+
+
+def main(settings: Settings) -> int:
+    """Tell where things stand; exit status 0 wherever they do."""
+    products = settings.product_set()
+    stamps = Stamps(settings.stamps, products.model)
+    if not stamps.listing.exists():
+        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    if settings.tile:
+        story = tell(settings.tile, settings, stamps)
+        show(settings, story.lines(), story.data())
+        return 0
+    found = survey(settings, stamps)
+    shards = _shards(found.runs, running(stamps.directory))
+    final = goal(settings)
+    counts = found.counts()
+    text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}", *_table(found), *_last_runs(found)]
+    if shards:
+        text.append(f"shards: {', '.join(f'{count} {state}' for state, count in shards.items() if count)}")
+    show(settings, [*text, *_failures(found, settings)], _data(found, shards))
+    return 0
+
+
+def _table(found: Survey) -> list[str]:
+    tiles = found.counts()
+    states = [state for state in STATES if tiles[state] or any(one.counts[state] for one in found.products)]
+    total = ("tiles", *(str(tiles[state]) for state in states))
+    there, held = (sum(getattr(one, name) for one in found.products) for name in ("bytes", "held"))
+    products = (
+        (one.product, *(str(one.counts[state]) for state in states), size(one.bytes), size(one.held))
+        for one in found.products
+    )
+    return table([("", *states, "bytes there", "bytes here"), (*total, size(there), size(held)), *products])
+
+
+def _last_of_each_verb(runs: list[Run]) -> list[Run]:
+    return sorted({run.verb: run for run in runs}.values(), key=lambda run: run.begin)
+
+
+def _last_runs(found: Survey) -> Iterator[str]:
+    last = _last_of_each_verb(found.runs)
+    if last:
+        yield "last runs:"
+    for run in last:
+        yield f"  {run.verb:<8}  {run.begin:%F %TZ}  {span(run.seconds):>10}  {run.outcome()}".rstrip()
+
+
+def _failures(found: Survey, settings: Settings) -> Iterator[str]:
+    failed = [one for one in found.tiles if one.state == FAILED]
+    if failed:
+        yield f"{some(len(failed), 'tile')} failed at the last try:"
+    shown = failed if settings.v else failed[:SHOWN]
+    for one in shown:
+        yield f"  {one.tile}: {one.why}"
+    if len(shown) < len(failed):
+        yield f"  … and {some(len(failed) - len(shown), 'more tile')}; V=1 shows all"
+
+
+def _shards(runs: list[Run], active: list[str]) -> dict[str, int]:
+    """Count what became of the shards since the last run for all tiles; empty if there were none."""
+    since = max((place for place, run in enumerate(runs) if not run.shard and run.verb != "missing"), default=-1)
+    status = {run.shard: run.status for run in runs[since + 1 :] if run.shard}
+    now = [shard for shard in active if shard]
+    if not (status or now):
+        return {}
+    # Of the same number of shards as the last one.
+    whole = (now or list(status))[-1].partition("/")[2]
+    status = {shard: one for shard, one in status.items() if shard.partition("/")[2] == whole and shard not in now}
+    done = sum(one == 0 for one in status.values())
+    return {
+        "done": done,
+        "running": len(now),
+        "failed": len(status) - done,
+        "not begun": int(whole) - len(status) - len(now),
+    }
+
+
+def _data(found: Survey, shards: dict[str, int]) -> dict[str, Any]:
+    return {
+        "tiles": len(found.tiles),
+        "states": found.counts(),
+        "products": [
+            {"product": one.product, "states": one.counts, "bytes": one.bytes, "held": one.held}
+            for one in found.products
+        ],
+        "failed": {one.tile: one.why for one in found.tiles if one.state == FAILED},
+        "runs": [
+            {
+                "verb": run.verb,
+                "begin": run.begin.isoformat(timespec="milliseconds"),
+                "seconds": run.seconds,
+                "status": run.status,
+                "shard": run.shard,
+                "outcome": run.outcome(),
+            }
+            for run in _last_of_each_verb(found.runs)
+        ],
+        "shards": shards,
+    }
