@@ -1,0 +1,29 @@
+"""`map`: the sky map of the report alone, for a slide."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrieve.drawing import save, style
+from retrieve.footprint import slide
+from retrieve.report import groups, headline, look, shares, source
+from retrieve.result import show
+from retrieve.settings import Settings
+
+#: The files that are written: for a screen, and for print.
+FILES = Path("map.png"), Path("map.pdf")
+#: Size of its text, in points.
+_POINTS = 12
+
+
+def main(settings: Settings) -> int:
+    """Write the map; no network is needed, and no lock: nothing else is changed."""
+    found = look(settings)
+    with style(_POINTS):
+        figure = slide(groups(found), headline(found, settings), f"{source(settings)}\n{datetime.now(UTC):%-d %B %Y}")
+        for path in FILES:
+            save(figure, path)
+    names = [str(path) for path in FILES]
+    show(settings, [f"{', '.join(names)}: {shares(found)}"], {"files": names, "tiles": found.counts()})
+    return 0
