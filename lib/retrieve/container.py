@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,14 @@ def open_container(input_path: str, settings: Settings) -> Container:
     return Directory(Path(input_path))
 
 
+def certificate(settings: Settings) -> Path | None:
+    """Where the proxy certificate is that would be shown to a service, whether it is good or not; None for none."""
+    import vos
+
+    named = settings.certfile or vos.Client.VOSPACE_CERTFILE
+    return Path(named) if named else None
+
+
 class _Addresses(NamedTuple):
     """Where a service is: its nodes, its files, and where transfers are negotiated."""
 
@@ -162,6 +170,24 @@ class VOSpace:
         with naming(f"cannot reach '{self.uri}'", self._credentials):
             certificate = self._endpoints().conn.subject.certificate
             return expiry(certificate) if certificate else None
+
+    def clock(self) -> datetime | None:
+        """Read the Date of any answer; see `Container`."""
+        import requests
+
+        with naming(f"cannot reach '{self.uri}'", str):
+            # The service is known then all the same.
+            with suppress(AccessError):
+                self._endpoints()
+            with requests.get(
+                self._known.nodes,
+                {"limit": "0"},
+                timeout=self._timeout,
+                verify=not self._settings.insecure,
+                stream=True,
+            ) as answer:
+                date = parsedate_tz(answer.headers.get("Date", ""))
+        return datetime.fromtimestamp(mktime_tz(date), UTC) if date else None
 
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
@@ -285,22 +311,26 @@ class VOSpace:
         """URLs, credentials and session for this thread: a session must not be shared between threads."""
         if not hasattr(self._threads, "endpoints"):
             import vos
+            from cadcutils.util import check_version
 
             from retrieve.connections import Connections
 
+            # Else PyPI is asked for a newer version, without a limit of time; the lock file says which one is used.
+            check_version.checked = ["vos"]
             with self._making:
                 self._threads.client = vos.Client(
                     vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
                 )
                 try:
                     endpoints = self._threads.client.get_endpoints(self.uri)
-                except AttributeError as error:  # what vos makes of any fault there
+                    known = self._known or _Addresses(endpoints.nodes, endpoints.files, endpoints.transfer)
+                except (AttributeError, RuntimeError) as error:  # what vos makes of any fault there
                     raise Transient(
                         "the service's registry does not answer; check the network, and give INSECURE=yes if the "
                         "server has a certificate of its own making"
                     ) from error
                 if self._known is None:
-                    self._known = _Addresses(endpoints.nodes, endpoints.files, endpoints.transfer)
+                    self._known = known
                     self._connections = Connections(self._settings.jobs + 1, self._settings.insecure)
             if endpoints.conn.subject.certificate:
                 expiry(endpoints.conn.subject.certificate)

@@ -69,6 +69,9 @@ class Directory:
     def access_ends(self) -> None:
         """Never; see `Container`."""
 
+    def clock(self) -> None:
+        """There is none; see `Container`."""
+
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
         """Open one file; see `Container`."""

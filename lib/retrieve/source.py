@@ -94,6 +94,17 @@ class Container(Protocol):
             If the credentials cannot be used, or the service does not answer.
         """
 
+    def clock(self) -> datetime | None:
+        """What time the source says it is, within a second; None where there is no other clock than ours.
+
+        Credentials are not sent: they may be what is wrong.
+
+        Raises
+        ------
+        SourceError
+            If the service does not answer.
+        """
+
     def read(self, name: str, start: int, attempt: int) -> AbstractContextManager[Body]:
         """Open an archive, from the byte `start` where the source can; see `Body.start`.
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -65,6 +66,10 @@ class Connection(BaseHTTPRequestHandler):
         super().setup()
         self.answered = 0
         self.has_certificate = bool(self.connection.getpeercert())
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the Date of an answer, by the server's clock."""
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + self.space.ahead)
 
     def log_message(self, *_: object) -> None:
         """Stay quiet: requests are counted instead."""

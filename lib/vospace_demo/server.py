@@ -44,6 +44,11 @@ class VOSpace:
     private
         Containers and files below `root` that only a user with a certificate of this server may read.
 
+    Attributes
+    ----------
+    ahead
+        Seconds by which its clock is wrong.
+
     Raises
     ------
     OSError
@@ -62,6 +67,7 @@ class VOSpace:
         if not Path(root).is_dir():
             raise NotADirectoryError(f"no directory '{root}'")
         self.latency = latency
+        self.ahead = 0.0
         self.services = {
             VAULT: Service(VAULT, "cadc.nrc.ca~vault", vault_md5),
             CAVERN: Service(CAVERN, "cadc.nrc.ca~arc", arc_md5),

@@ -1,0 +1,62 @@
+"""`watch`: `sync` again and again, until every tile of the list is unpacked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta
+
+from retrieve.checkup import obstacle
+from retrieve.errors import SettingError
+from retrieve.result import complain, show, size, some
+from retrieve.rounds import Rounds, Tidings
+from retrieve.settings import Settings
+
+
+def main(settings: Settings) -> int:
+    """Tell each round in a line; exit status 0 when every tile is here as it shall be."""
+    if settings.dryrun:
+        raise SettingError("a watch with DRYRUN=yes would bring nothing and never end; leave it out")
+    for directory in (settings.stamps, settings.archives, settings.dest):
+        if problem := obstacle(directory):
+            raise SettingError(problem)
+    rounds = Rounds(settings)
+    try:
+        while not rounds.take().all_done:
+            pause = rounds.pause()
+            _tell(rounds, datetime.now() + timedelta(seconds=pause), settings)
+            time.sleep(pause)
+    except (KeyboardInterrupt, SystemExit):
+        standing = _standing(rounds, rounds.look())
+        complain(f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on")
+        raise
+    _tell(rounds, None, settings)
+    return 0
+
+
+def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:
+    """Print the line of a round; at once, since who reads it may do so through a pipe."""
+    now, one = datetime.now(), rounds.tidings
+    new = f" ({one.new:+d})" if one.new else ""
+    fetched = f"{some(one.fetched, 'archive')} fetched ({size(one.bytes)})" if one.fetched else "nothing fetched"
+    news = [
+        _standing(rounds, one) + new,
+        f"{one.complete} complete at the source",
+        one.trouble or fetched,
+        f"next at {then:%T}" if then else "all done",
+    ]
+    show(
+        settings,
+        text=[f"{now:%F %T} round {rounds.number}: {'; '.join(news)}"],
+        data={
+            "round": rounds.number,
+            "time": now.astimezone().isoformat(timespec="seconds"),
+            "next": then and then.astimezone().isoformat(timespec="seconds"),
+            **one._asdict(),
+        },
+    )
+    sys.stdout.flush()
+
+
+def _standing(rounds: Rounds, tidings: Tidings) -> str:
+    return f"{tidings.done} of {some(tidings.tiles, 'tile')} {rounds.goal}"
