@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_the_second_sync_moves_nothing_whatever_the_number_of_tiles(
     site: Site, vault: str, container: Path, space: VOSpace
 ) -> None:
     processes = []
-    for count in (10, 1000):
+    for count in (10, 300):
         numbers = [f"{x:03}.{y:03}" for x in range(100, 100 + count // 10) for y in range(300, 310)]
         make_many(container, numbers, "mccd")
         site.list_tiles(*numbers)
@@ -166,13 +165,13 @@ def test_only_the_archive_that_is_newer_is_fetched_and_unpacked(
     assert (site.directory / "output/new.txt").read_text() == "new"
 
 
-def replace(archive: Path, later_ns: int) -> None:
-    """Put another archive, with the member output/new.txt, in place of one; its date later by some nanoseconds."""
+def replace(archive: Path, later_ns: int, member: str = "new.txt") -> None:
+    """Put another archive, with one member below output/, in place of one; its date later by some nanoseconds."""
     mtime_ns = archive.stat().st_mtime_ns + later_ns
     content = archive.with_name("content")
     content.write_text("new")
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(content, "output/new.txt")
+        tar.add(content, f"output/{member}")
     content.unlink()
     os.utime(archive, ns=(mtime_ns, mtime_ns))
 
@@ -180,22 +179,21 @@ def replace(archive: Path, later_ns: int) -> None:
 HOUR = 3_600_000_000_000
 
 
-@pytest.mark.parametrize("later_ns", [-365 * 24 * HOUR, -1_000_000, 0, 1_000_000, 365 * 24 * HOUR])
-def test_a_replaced_archive_is_fetched_whatever_its_date(
-    later_ns: int, site: Site, vault: str, container: Path
-) -> None:
-    site.list_tiles(TILES[0])
+def test_a_replaced_archive_is_fetched_whatever_its_date(site: Site, vault: str, container: Path) -> None:
+    later_ns = dict(zip(TILES, [-365 * 24 * HOUR, -1_000_000, 0, 1_000_000, 365 * 24 * HOUR], strict=False))
+    site.list_tiles(*TILES)
     site.done("sync", f"INPUT_PATH={vault}")
-    replace(container / names(TILES[0])[0], later_ns)
+    for tile, later in later_ns.items():
+        replace(container / names(tile)[0], later, member=tile)
     result = site.make("sync")
     assert result.returncode == 0
-    assert "1 archive fetched" in result.stdout
-    assert (site.directory / "output/new.txt").exists()
+    assert "5 archives fetched" in result.stdout
+    assert all((site.directory / "output" / tile).exists() for tile in later_ns)
     assert "nothing to fetch" in site.make("sync").stdout
 
 
 @pytest.mark.parametrize("offset_ns", [-10 * 365 * 24 * HOUR, -HOUR, HOUR])
-def test_the_local_clock_does_not_matter(offset_ns: int, site: Site, at: str, container: Path) -> None:
+def test_the_local_clock_does_not_matter(offset_ns: int, site: Site, vault: str, container: Path) -> None:
     """The clock of this machine is an hour behind or ahead of the source's, or the archives are old."""
     import time
 
@@ -203,7 +201,7 @@ def test_the_local_clock_does_not_matter(offset_ns: int, site: Site, at: str, co
     for path in container.iterdir():
         os.utime(path, ns=(now_ns, now_ns))
     site.list_tiles(*TILES)
-    assert site.make("sync", f"INPUT_PATH={at}").returncode == 0
+    assert site.make("sync", f"INPUT_PATH={vault}").returncode == 0
     before = site.stamps()
     replace(container / names(TILES[1])[1], later_ns=1_000_000_000)
     result = site.make("sync")
@@ -238,19 +236,22 @@ def damage_replace_by_html(path: Path) -> None:
     path.write_text("<html>log in</html>")
 
 
-@pytest.mark.parametrize("damage", [damage_delete, damage_truncate, damage_empty, damage_alter, damage_replace_by_html])
-def test_a_damaged_archive_alone_is_fetched_again(
-    damage: Callable[[Path], None], site: Site, at: str, container: Path, space: VOSpace
-) -> None:
+DAMAGES = (damage_delete, damage_truncate, damage_empty, damage_alter, damage_replace_by_html)
+
+
+def test_damaged_archives_alone_are_fetched_again(site: Site, at: str, container: Path, space: VOSpace) -> None:
     site.list_tiles(*TILES)
     site.done("sync", f"INPUT_PATH={at}")
-    name = names(TILES[7])[5]
-    damage(site.directory / "archives" / name)
-    assert (TILES[7] in site.done("missing")) and (site.directory / "missing.txt").read_text() == f"{TILES[7]}\n"
+    damaged = {tile: names(tile)[5] for tile, _ in zip(TILES, DAMAGES, strict=False)}
+    for damage, name in zip(DAMAGES, damaged.values(), strict=True):
+        damage(site.directory / "archives" / name)
+    site.done("missing")
+    assert (site.directory / "missing.txt").read_text().split() == sorted(damaged)
     space.forget()
     site.done("download")
-    assert set(space.requests().bytes) == {name}
-    assert (site.directory / "archives" / name).read_bytes() == (container / name).read_bytes()
+    assert set(space.requests().bytes) == set(damaged.values())
+    for name in damaged.values():
+        assert (site.directory / "archives" / name).read_bytes() == (container / name).read_bytes()
     space.forget()
     assert site.done("download") == "nothing to fetch\n"
     assert space.requests().total == 0
