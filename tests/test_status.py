@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,15 @@ from vospace_demo.server import VOSpace
 
 __all__ = ["memory_disk"]
 SCHEMA = json.loads((HERE / "lib/retrieve/status.schema.json").read_text())
+#: A run of a shard, in the directory of its stamps, that is killed.
+KILLED = """
+import os
+from pathlib import Path
+from retrieve.lock import lock
+from retrieve.shards import Shard
+with lock(Path(), Shard(4, 4)):
+    os.kill(os.getpid(), 9)
+"""
 #: A tile of the list that nobody has.
 NOWHERE = "100.200"
 
@@ -260,6 +270,12 @@ def test_shards_are_counted_since_the_last_run_for_all_tiles(site: Site) -> None
     shard = Settings.parse(["SHARD=3/4"]).shard
     with Stamps(site.directory / "stamps", "mccd").lock(shard):
         assert "shards: 2 done, 1 running, 1 not begun" in site.done("status")
+    # What one verb did does not make up for another; and who was killed has recorded nothing.
+    with (stamps / "runs.1-of-4.jsonl").open("a") as file:
+        file.write(record(shard="1/4", verb="download", status=1, begin="2026-11-22T10:30:00.000+00:00"))
+    assert "shards: 1 done, 2 failed, 1 not begun" in site.done("status")
+    subprocess.run([sys.executable, "-c", KILLED], cwd=stamps, env={"PYTHONPATH": str(HERE / "lib")}, check=False)
+    assert "shards: 1 done, 3 failed\n" in site.done("status")
 
 
 def test_only_the_first_failures_are_named(site: Site) -> None:

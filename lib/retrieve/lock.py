@@ -130,9 +130,12 @@ def turn(directory: Path) -> Iterator[None]:
         (directory / ticket.name).unlink(missing_ok=True)
 
 
-def running(directory: Path) -> list[str]:
-    """Shares of the tiles that runs seem to be at work on, such as ``3/16``; an empty text for all tiles."""
-    return [one.shard for one in _tickets(directory) if one.kind == "lock" and _Watch(directory, one).seems_alive()]
+def held(directory: Path) -> dict[str, bool]:
+    """Shares of the tiles that runs hold, such as ``3/16`` or an empty text for all tiles, and whether they seem alive.
+
+    One that was killed holds its share until the next run.
+    """
+    return {one.shard: _Watch(directory, one).seems_alive() for one in _tickets(directory) if one.kind == "lock"}
 
 
 def _tickets(directory: Path) -> list[Ticket]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from retrieve.errors import remedy
 from retrieve.result import complain, some
-from retrieve.settings import REMEMBERED, Settings
+from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
 
 #: Characters of what is recorded of one failure.
@@ -146,7 +146,7 @@ class Recorder:
             round(time.monotonic() - self._clock, 3),
             self.status,
             str(shard or ""),
-            _telling(self._settings),
+            {name: value for name, value in self._settings.telling().items() if name not in _PRIVATE},
             {state: self._stamps.count(state) for state in (AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED)},
             result,
         )
@@ -178,16 +178,6 @@ def _append_line(path: os.PathLike[str], line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
-
-
-def _telling(settings: Settings) -> dict[str, str]:
-    default = Settings()
-    return {
-        name: value
-        for name, value in settings.given.items()
-        if name not in _PRIVATE
-        and (name in REMEMBERED or getattr(settings, name.lower()) != getattr(default, name.lower()))
-    }
 
 
 def _bounded(problem: str | list[str]) -> str:

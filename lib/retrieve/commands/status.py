@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from retrieve.errors import RetrieveError
-from retrieve.lock import running
+from retrieve.lock import held
 from retrieve.progress import span
 from retrieve.result import share, show, size, some, table
 from retrieve.runs import Run
@@ -30,7 +30,7 @@ def main(settings: Settings) -> int:
         show(settings, story.lines(), story.data())
         return 0
     found = survey(settings, stamps)
-    shards = _shards(found.runs, running(stamps.directory))
+    shards = _shards(found.runs, held(stamps.directory))
     final = goal(settings)
     counts = found.counts()
     text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}", *_table(found), *_last_runs(found)]
@@ -75,22 +75,24 @@ def _failures(found: Survey, settings: Settings) -> Iterator[str]:
         yield f"  … and {some(len(failed) - len(shown), 'more tile')}; V=1 shows all"
 
 
-def _shards(runs: list[Run], active: list[str]) -> dict[str, int]:
+def _shards(runs: list[Run], holders: dict[str, bool]) -> dict[str, int]:
     """Count what became of the shards since the last run for all tiles; empty if there were none."""
     since = max((place for place, run in enumerate(runs) if not run.shard and run.verb != "missing"), default=-1)
-    status = {run.shard: run.status for run in runs[since + 1 :] if run.shard}
-    now = [shard for shard in active if shard]
-    if not (status or now):
+    last = {(run.shard, run.verb): run.status for run in runs[since + 1 :] if run.shard}
+    now = [shard for shard, alive in holders.items() if shard and alive]
+    # One that was killed could record nothing.
+    last |= {(shard, ""): 1 for shard, alive in holders.items() if shard and not alive}
+    if not (last or now):
         return {}
     # Of the same number of shards as the last one.
-    whole = (now or list(status))[-1].partition("/")[2]
-    status = {shard: one for shard, one in status.items() if shard.partition("/")[2] == whole and shard not in now}
-    done = sum(one == 0 for one in status.values())
+    whole = (now or [shard for shard, _ in last])[-1].partition("/")[2]
+    last = {key: one for key, one in last.items() if key[0].partition("/")[2] == whole and key[0] not in now}
+    begun, failed = {shard for shard, _ in last}, {shard for (shard, _), one in last.items() if one}
     return {
-        "done": done,
+        "done": len(begun - failed),
         "running": len(now),
-        "failed": len(status) - done,
-        "not begun": int(whole) - len(status) - len(now),
+        "failed": len(failed),
+        "not begun": int(whole) - len(begun) - len(now),
     }
 
 

@@ -1,0 +1,86 @@
+"""`submit`: have a cluster's Slurm do it, in shards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from retrieve.batch import Job, cancel, jobs_for, script, submit
+from retrieve.errors import RetrieveError
+from retrieve.result import show, some
+from retrieve.settings import Settings
+from retrieve.stamps import Stamps, write_whole
+from retrieve.tiles import read_lists
+
+
+def main(settings: Settings) -> int:
+    """Write the scripts and submit them, each to start after the one before it."""
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    jobs = jobs_for(settings.goal, settings.shards)
+    # What would end the first job is said now, not when its turn has come in the queue.
+    if jobs[0].name == "avail":
+        read_lists(settings.tiles)
+    elif not stamps.listing.exists():
+        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    directory = stamps.directory / "jobs"
+    scripts = {directory / f"{job.name}.sh": script(job, directory, settings) for job in jobs}
+    if settings.dryrun:
+        return _foretell(jobs, scripts, settings)
+    if not shutil.which("sbatch"):
+        raise RetrieveError("no 'sbatch' on this machine; run 'make submit' where Slurm is")
+    numbers = _submit(jobs, scripts)
+    show(
+        settings,
+        text=[
+            "submitted: " + ", ".join(f"{_phrase(job)} {number}" for job, number in zip(jobs, numbers, strict=True)),
+            f"follow with 'squeue -j {','.join(numbers)}' and 'make status'; cancel with 'scancel {' '.join(numbers)}'",
+            f"scripts and logs are in '{directory}'",
+        ],
+        data={
+            "jobs": [
+                {"name": job.name, "number": int(number), "shards": job.shards, "script": str(path)}
+                for job, number, path in zip(jobs, numbers, scripts, strict=True)
+            ],
+        },
+    )
+    return 0
+
+
+def _foretell(jobs: list[Job], scripts: dict[Path, str], settings: Settings) -> int:
+    text, dependency = [], ""
+    for job, (path, content) in zip(jobs, scripts.items(), strict=True):
+        text.append(f"sbatch {dependency}{path}")
+        text += [f"  {line}" for line in content.splitlines()]
+        dependency = f"--dependency={job.dependency(f'${job.name}')} "
+    show(
+        settings,
+        text=text,
+        data={
+            "jobs": [
+                {"name": job.name, "shards": job.shards, "script": str(path), "text": content}
+                for job, (path, content) in zip(jobs, scripts.items(), strict=True)
+            ]
+        },
+    )
+    return 0
+
+
+def _submit(jobs: list[Job], scripts: dict[Path, str]) -> list[str]:
+    numbers: list[str] = []
+    dependency = ""
+    for job, (path, content) in zip(jobs, scripts.items(), strict=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content)
+            numbers.append(submit(path, dependency))
+        except BaseException:
+            # All of them or none.
+            if numbers:
+                cancel(numbers)
+            raise
+        dependency = job.dependency(numbers[-1])
+    return numbers
+
+
+def _phrase(job: Job) -> str:
+    return f"{job.name} in {some(job.shards, 'shard')}" if job.shards else job.name
