@@ -33,6 +33,20 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> 
         time.sleep(0.01)
 
 
+def halt(process: subprocess.Popen[str]) -> None:
+    """Stop a process group for a while; a thread that waits for the disk does so later than the others."""
+
+    def running() -> Iterator[str]:
+        for path in Path("/proc").glob("[0-9]*/task/*/stat"):
+            with suppress(OSError):
+                state, _, group, *_ = path.read_text().rpartition(")")[2].split()
+                if int(group) == process.pid and state not in "TZ":
+                    yield state
+
+    os.killpg(process.pid, signal.SIGSTOP)
+    wait_until(lambda: not list(running()), process)
+
+
 def archives(site: Site) -> list[Path]:
     """Archives under their final names."""
     return sorted((site.directory / "archives").glob("*.tgz"))

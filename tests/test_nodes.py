@@ -113,6 +113,8 @@ def test_an_archive_that_is_named_twice_is_refused() -> None:
 )
 @example(nodes=[], size=1, cut=None, change=None)
 @example(nodes=IRREGULAR[:4], size=100_000, cut=None, change=None)
+@example(nodes=[REGULAR], size=1, cut=None, change=(16, 0))
+@example(nodes=[LINK], size=1, cut=None, change=(LINK.index("<vos:target>") + 12, 0))
 def test_whatever_the_document_both_parsers_read_the_same(
     nodes: list[str], size: int, cut: int | None, change: tuple[int, int] | None
 ) -> None:

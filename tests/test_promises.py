@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import HERE, RESULTS, TILES, Site, names
-from test_interrupt import DEADLINE, STALLED, check_whole, stalled_download
+from test_interrupt import DEADLINE, STALLED, check_whole, halt, stalled_download
 from test_makefile import make_newer, ours
 from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
@@ -121,7 +121,7 @@ def test_two_runs_on_the_same_stamps_cannot_harm_each_other(
     site.list_tiles(*TILES)
     site.done("avail", f"INPUT_PATH={vault}")
     with stalled_download(site, space) as first:
-        os.killpg(first.pid, signal.SIGSTOP)  # what changes now is not its doing
+        halt(first)  # what changes now is not its doing
         before = site.stamps(), site.files("archives")
         for verb in ("download", "avail", "untar", "missing"):
             second = site.make(verb)
@@ -150,7 +150,7 @@ def test_the_first_of_two_runs_goes_on_to_its_end(site: Site, vault: str, space:
     site.done("avail", f"INPUT_PATH={vault}")
     with stalled_download(site, space, seconds=2) as first:
         # Held where it is, so that it is certain to be under way when the second one comes.
-        os.killpg(first.pid, signal.SIGSTOP)
+        halt(first)
         assert "is in use by process" in site.make("download").stderr
         os.killpg(first.pid, signal.SIGCONT)
         stdout, stderr = first.communicate(timeout=DEADLINE)

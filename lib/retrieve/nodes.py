@@ -43,19 +43,21 @@ def _regular() -> re.Pattern[str]:
     match in two ways (``*+``, ``++``): it takes time in proportion to the text. The groups are the arguments of
     `_Reader._take`.
     """
-    space, char = r"[ \t\r\n]*+", r"[^<>&\x00-\x08\x0b\x0c\x0e-\x1f]"
-    attributes = r'(?: [A-Za-z:]++="[^"<>&\x00-\x1f]*+")*+ ?+'
+    space, control = r"[ \t\r\n]*+", r"\x00-\x08\x0b-\x1f\ufffe\uffff"
+    # XML makes blanks of tabs and line ends in a value, and one character of CR LF everywhere.
+    char, valued = f"[^<>&{control}]", f'[^"<>&{control}\\t\\n]'
+    attributes = f'(?: [A-Za-z:]++="{valued}*+")*+ ?+'
     text = f"{char}*+(?:&(?:amp|lt|gt|quot|apos);{char}*+)*+"
     date = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d++)?+)"
     wanted = {"length": r"(\d++)", "MD5": "(?:md5:)?+([0-9a-fA-F]{32})", "date": date, "content-date": date}
     values = "|".join(f'{name}"{attributes}>{value}' for name, value in wanted.items())
-    others = f'(?!{_CORE}(?:{"|".join(wanted)})")[^"<>&]*+"{attributes}'
+    others = f'(?!{_CORE}(?:{"|".join(wanted)})"){valued}*+"{attributes}'
     return re.compile(
-        f'{space}<vos:node uri="([^"<>&]++)" xsi:type="vos:(Data|Link|Container)Node"{attributes}>'
+        f'{space}<vos:node uri="({valued}++)" xsi:type="vos:(Data|Link|Container)Node"{attributes}>'
         f"{space}<vos:properties>"
         f'(?:{space}<vos:property uri="(?:{_CORE}(?:{values})</vos:property>|{others}(?:/>|>{text}</vos:property>)))*+'
         f"{space}</vos:properties>"
-        f"(?:{space}<vos:target>([^<>&]*+)</vos:target>)?+"
+        f"(?:{space}<vos:target>({char}*+)</vos:target>)?+"
         rf"(?:{space}<vos:(?!node\b|properties|target)(\w++){attributes}(?:/>|>{text}</vos:\8>))*+"
         f"{space}</vos:node>"
     )
