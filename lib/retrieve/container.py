@@ -310,6 +310,7 @@ class VOSpace:
     def _endpoints(self) -> EndPoints:
         """URLs, credentials and session for this thread: a session must not be shared between threads."""
         if not hasattr(self._threads, "endpoints"):
+            import distro
             import vos
             from cadcutils.util import check_version
 
@@ -317,6 +318,8 @@ class VOSpace:
 
             # Else PyPI is asked for a newer version, without a limit of time; the lock file says which one is used.
             check_version.checked = ["vos"]
+            # Else `lsb_release` and `uname` are started, a dozen processes, for what /etc/os-release says as well.
+            distro.distro._distro = distro.LinuxDistribution(include_lsb=False, include_uname=False)
             with self._making:
                 self._threads.client = vos.Client(
                     vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
