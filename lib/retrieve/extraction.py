@@ -28,6 +28,8 @@ from retrieve.unpack import Limits, Refused, is_tar, unpack
 STAGING = ".unpacking"
 #: Tiles are placed together, since each time syncs the file system twice: so many, or after so many seconds.
 _TILES, _SECONDS = 64, 10.0
+#: Of a short run so many, and an eighth of it: the disk works while the rest is unpacked, rather than at the end.
+_FEW = 8
 #: Tiles that a full disk kept from being unpacked, after which the others are not tried.
 _HOPELESS = 10
 
@@ -237,6 +239,7 @@ def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[T
         For each tile; not for all if the disk is full.
     """
     waiting: list[TileOutcome] = []
+    together = min(_TILES, max(_FEW, len(jobs) // _FEW))
     hopeless = 0
     due = time.monotonic() + _SECONDS
     with closing(on_all_cores(unpack_tile, jobs)) as outcomes:
@@ -246,7 +249,7 @@ def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[T
                 hopeless += outcome.full
             else:
                 waiting.append(outcome)
-            if len(waiting) >= _TILES or hopeless >= _HOPELESS or time.monotonic() > due:
+            if len(waiting) >= together or hopeless >= _HOPELESS or time.monotonic() > due:
                 yield from place(waiting)
                 waiting = []
                 due = time.monotonic() + _SECONDS
