@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ RESULTS = "cfis/cosmostat/kilbinger/results"
 #: What a slow machine may say on stderr when all is well.
 PROGRESS = re.compile(r"\d+ archives? of .* to fetch, |(listing|checking|download|untar|verify): ")
 TILES = tuple(f"{x}.{y}" for y in (290, 291) for x in (240, 241, 242, 243, 244))
+
+# Tests that a shell started in the background would have what they start ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
