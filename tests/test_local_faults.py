@@ -227,6 +227,8 @@ def test_running_out_of_descriptors_is_told_and_the_next_run_completes(
 ) -> None:
     site.list_tiles(*TILES)
     site.done("avail", f"INPUT_PATH={at}")
+    # All transfers are under way at the same time.
+    space.fault(Fault("stall", node="*.tgz", count=-1, at=50, seconds=0.5))
     result = site.run(
         "bash", "-c", f"ulimit -n 25; exec make -f '{HERE}/Makefile' download JOBS=40 RETRIES=0 TIMEOUT=5"
     )
@@ -234,6 +236,7 @@ def test_running_out_of_descriptors_is_told_and_the_next_run_completes(
     assert "raise the limit with 'ulimit -n 1024', or lower JOBS" in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
     check_whole(site, container)
+    space.clear_faults()
     check_completes(site, container)
 
 
