@@ -228,7 +228,7 @@ def test_running_out_of_descriptors_is_told_and_the_next_run_completes(
     site.list_tiles(*TILES)
     site.done("avail", f"INPUT_PATH={at}")
     # All transfers are under way at the same time.
-    space.fault(Fault("stall", node="*.tgz", count=-1, at=50, seconds=0.5))
+    space.fault(Fault("stall", node="*.tgz", count=-1, at=50, seconds=0.1))
     result = site.run(
         "bash", "-c", f"ulimit -n 25; exec make -f '{HERE}/Makefile' download JOBS=40 RETRIES=0 TIMEOUT=5"
     )
