@@ -31,7 +31,7 @@ sys.path[:0] = [str(HERE / "lib"), str(HERE / "tests")]
 from test_scale import R, U, make_done, make_tiny, numbers  # noqa: E402 - found only now
 
 RESULTS = "cfis/results"
-#: What issue 4 asks for: against vls, the least ratio of its time to ours and of its memory to ours; seconds of user
+#: What we want to reach: against vls, the least ratio of its time to ours and of its memory to ours; seconds of user
 #: and system time of a step with nothing to do for the u band.
 FIRST, AGAIN, MEMORY, STEP = 4.0, 5.0, 8.0, 3.0
 STEPS = ("download", "untar", "missing")
@@ -189,7 +189,7 @@ def report(sizes: list[int], runs: int, place: Path) -> dict[str, object]:
 
 
 def unmet(found: dict[str, object]) -> Iterator[str]:
-    """Give a line for each figure that issue 4 asks for and that does not hold."""
+    """Give a line for each figure that we want to reach and that does not hold."""
     for one in found["availability"]:
         wanted = {"vls_slower_than_first": FIRST, "vls_slower_than_again": AGAIN, "vls_memory_to_ours": MEMORY}
         for name, least in wanted.items():
@@ -218,7 +218,7 @@ def show(found: dict[str, object]) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure, print and write down; exit status 1 if a target of issue 4 does not hold in a full run."""
+    """Measure, print and write down; exit status 1 if a target does not hold in a full run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="where listing.json is written")
     parser.add_argument("--short", action="store_true", help="a tenth of the tiles, one run: figures are rough")

@@ -35,7 +35,7 @@ TILES = [f"{x}.{y}" for y in (290, 291) for x in range(240, 250)]
 STREAMS = 8
 #: What we do, with and without the listing that others make, too, or do not need.
 OURS, LISTED = "ours", "ours, listed before"
-#: What issue 3 asks for: the case, whom we are compared with in what, and the least ratio of their median to ours.
+#: What we want to reach: the case, whom we are compared with in what, and the least ratio of their median to ours.
 TARGETS = {
     "cold_50ms": {
         "vcp wildcard": (OURS, 8.0),
@@ -344,7 +344,7 @@ def tell(name: str, case: dict[str, object]) -> dict[str, object]:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure, and write the results; exit status 1 if a target of issue 3 does not hold in a full run."""
+    """Measure, and write the results; exit status 1 if a target does not hold in a full run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="where transfer.json is written")
     parser.add_argument("--short", action="store_true", help="few runs and a smaller large file: figures are rough")
