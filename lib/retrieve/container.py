@@ -33,6 +33,7 @@ from retrieve.source import CHUNK, Body, Container
 
 if TYPE_CHECKING:
     import requests
+    from cadcutils.exceptions import HttpException
     from lxml import etree
     from vos.vos import EndPoints
 
@@ -192,12 +193,14 @@ class VOSpace:
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
         """Open one file; see `Container`."""
+        from cadcutils.exceptions import HttpException
+
         with ExitStack() as stack:
             with naming("", self._credentials):
                 url = self._file_url(name, attempt)
                 try:
                     response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
-                except Exception as error:
+                except HttpException as error:
                     if not start or not _is_past_the_end(error):
                         raise
                     response = stack.enter_context(self._get(url, headers=_AS_STORED))
@@ -310,7 +313,6 @@ class VOSpace:
     def _endpoints(self) -> EndPoints:
         """URLs, credentials and session for this thread: a session must not be shared between threads."""
         if not hasattr(self._threads, "endpoints"):
-            import distro
             import vos
             from cadcutils.util import check_version
 
@@ -318,8 +320,6 @@ class VOSpace:
 
             # Else PyPI is asked for a newer version, without a limit of time; the lock file says which one is used.
             check_version.checked = ["vos"]
-            # Else `lsb_release` and `uname` are started, a dozen processes, for what /etc/os-release says as well.
-            distro.distro._distro = distro.LinuxDistribution(include_lsb=False, include_uname=False)
             with self._making:
                 self._threads.client = vos.Client(
                     vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
@@ -411,7 +411,7 @@ def _range(start: int) -> dict[str, str]:
     return {"Range": f"bytes={start}-"} if start else {}
 
 
-def _is_past_the_end(error: Exception) -> bool:
+def _is_past_the_end(error: HttpException) -> bool:
     """Whether a range was refused because the file is not that long (any more)."""
-    response = getattr(getattr(error, "orig_exception", None), "response", None)
+    response = getattr(error.orig_exception, "response", None)
     return getattr(response, "status_code", None) == 416
