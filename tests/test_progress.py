@@ -26,10 +26,10 @@ HASTY = f"""#!/bin/sh
 shift 2  # -m retrieve
 exec {sys.executable} -P -c '
 import sys
-from retrieve import __main__, progress
+from retrieve import __main__, program, progress
 progress.EVERY = progress.BAR_EVERY = 0.005
 progress.BAR_AFTER = 0.0
-sys.exit(__main__.main(sys.argv[1:]))
+program.run("retrieve", lambda: __main__.main(sys.argv[1:]))
 ' "$@"
 """
 

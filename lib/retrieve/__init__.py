@@ -2,6 +2,9 @@
 
 import sys
 
+#: As in pyproject.toml.
+VERSION = "0.1.0"
+
 if sys.version_info < (3, 11):  # noqa: UP036 - PYTHON is the user's choice
     sys.stderr.write("'%s' is older than Python 3.11; give PYTHON a newer one\n" % sys.executable)  # noqa: UP031
     sys.exit(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from retrieve.archives import Archive
 from retrieve.errors import ListingError
 from retrieve.listing import Listing
+from retrieve.processes import in_threads
 from retrieve.products import ProductSet
 from retrieve.progress import Progress
 from retrieve.settings import Settings
@@ -216,11 +217,10 @@ def check_absent(
     # A thread needs a connection of its own, which costs as much as some questions.
     threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
     progress = Progress("checking", "archives", len(names), quiet=settings.quiet)
-    with progress, ThreadPoolExecutor(threads) as pool:
-        for name, found in zip(names, pool.map(container.look_up, names), strict=True):
+    with progress, closing(in_threads(container.look_up, names, threads)) as answers:
+        for name, found in answers:
             progress.advance(1)
             if found is not None:
-                pool.shutdown(cancel_futures=True)
                 raise ListingError(
                     f"cannot list '{container.uri}': the listing was short, '{name}' is there but was not shown; "
                     "try again later"

@@ -11,8 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
@@ -28,6 +27,7 @@ from retrieve.faults import expiry, naming, refuse_html
 from retrieve.listing import Listing, gather
 from retrieve.nodes import Page, archive_of, is_container, is_readable, parse_node, parse_page, target_of
 from retrieve.patience import patiently
+from retrieve.processes import in_threads
 from retrieve.settings import Settings
 from retrieve.source import CHUNK, Body, Container
 
@@ -147,9 +147,9 @@ class VOSpace:
                 return self._again(lambda _: self._page(url, cursor, matches, lambda count: seen(before + count)))
 
             listing = gather(ask, paged=self._paged)
-            with ThreadPoolExecutor(self._settings.jobs) as pool:
-                targets = pool.map(self._target, listing.links.values())
-                for (name, (_, target)), found in zip(listing.links.items(), targets, strict=True):
+            threads = min(self._settings.jobs, len(listing.links))
+            with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
+                for (name, (_, target)), found in targets:
                     if isinstance(found, Archive):
                         listing.archives[name] = replace(found, name=name)
                     else:

@@ -30,10 +30,3 @@ def sync_file_system(directory: Path) -> None:
 @cache
 def _syncfs() -> ctypes._FuncPointer | None:
     return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it dies, however it does (Linux only)."""
-    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
-    if prctl is not None:
-        prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
-import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from retrieve.archives import Held, Verified, hold
-from retrieve.durability import die_with_parent
-from retrieve.errors import RetrieveError, remedy
+from retrieve.errors import remedy
 from retrieve.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members
+from retrieve.processes import Workers
 from retrieve.products import expected_file
 from retrieve.stamps import Record, Stamps
 from retrieve.unpack import Limits, Refused, is_tar, unpack
@@ -32,11 +27,6 @@ _TILES, _SECONDS = 64, 10.0
 _FEW = 8
 #: Tiles that a full disk kept from being unpacked, after which the others are not tried.
 _HOPELESS = 10
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -225,7 +215,9 @@ def _lacking(job: TileJob, members: Members) -> Iterator[str]:
             yield f"'{job.archives / name}' holds no '{wanted}'; ask who made it"
 
 
-def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[TileOutcome]]) -> Iterator[TileOutcome]:
+def extract(
+    workers: Workers, jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[TileOutcome]]
+) -> Iterator[TileOutcome]:
     """Unpack tiles with as many processes as there are cores, and place them some at a time.
 
     Parameters
@@ -242,7 +234,7 @@ def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[T
     together = min(_TILES, max(_FEW, len(jobs) // _FEW))
     hopeless = 0
     due = time.monotonic() + _SECONDS
-    with closing(on_all_cores(unpack_tile, jobs)) as outcomes:
+    with closing(workers.map(unpack_tile, jobs)) as outcomes:
         for outcome in outcomes:
             if outcome.problem:
                 yield outcome
@@ -256,46 +248,6 @@ def extract(jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[T
             if hopeless >= _HOPELESS:
                 return
     yield from place(waiting)
-
-
-def on_all_cores(act: Callable[[_Job], _Result], jobs: list[_Job]) -> Iterator[_Result]:
-    """Do something with each of some jobs, in as many processes as there are cores; results come in order.
-
-    Raises
-    ------
-    RetrieveError
-        If a process was killed.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not jobs:
-        return
-    pool = ProcessPoolExecutor(min(cores, len(jobs)), initializer=_begin, initargs=(os.getpid(),))
-    try:
-        # A signal to the group must not reach a process before it is prepared for it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-        try:
-            results = pool.map(act, jobs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield from results
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise RetrieveError("a process was killed, perhaps for want of memory; try again") from error
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.kill()
-        raise
-
-
-def _begin(parent: int) -> None:
-    """Prepare a process of the pool: it ends with its parent, who alone answers Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    die_with_parent()
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:

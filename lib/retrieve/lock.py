@@ -101,6 +101,8 @@ def lock(directory: Path, shard: Shard | None) -> Iterator[None]:
         raise RetrieveError(f"cannot write '{directory}': {what}; give STAMPS a directory of yours") from error
     path = directory / ticket.name
     ended = threading.Event()
+    # A daemon, since a network file system that is gone would hold it for ever.
+    renewing = threading.Thread(target=_renew, args=(path, ended), daemon=True)
     try:
         # What it says is only told to others: a disk that is too full for it shows where it matters.
         with suppress(OSError):
@@ -109,12 +111,14 @@ def lock(directory: Path, shard: Shard | None) -> Iterator[None]:
         with path.open("rb+") as file:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            threading.Thread(target=_renew, args=(path, ended), daemon=True).start()
+            renewing.start()
             for one in before:
                 _outwait(directory, one, refuse=True)
             yield
     finally:
         ended.set()
+        if renewing.ident is not None:
+            renewing.join(BEAT)
         path.unlink(missing_ok=True)
 
 

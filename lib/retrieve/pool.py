@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import errno
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from retrieve.archives import Archive, Verified
 from retrieve.errors import AccessError, SourceError, Transient, remedy
+from retrieve.processes import in_threads
 
-#: Seconds that threads are given to end after a stop: what one is in the middle of, a write or a rename.
-_GRACE = 1.0
 #: What the next archive would meet as well: no room, no permission, a disk that fails, no descriptor.
 _EVERYWHERE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
@@ -57,9 +55,7 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Run `act` on archives with `jobs` threads; yield the results as they come.
 
-    Failures of one archive are values in its result. Close the iterator to end the threads before their time: it waits
-    for them, but not long, since one that waits for the network may do so for a minute. They are daemons, so that such
-    a one does not keep the process from ending.
+    Failures of one archive are values in its result. Close the iterator to end the threads before their time.
 
     Parameters
     ----------
@@ -68,47 +64,18 @@ def in_parallel(
     stop
         Set it to have the threads end; what they are in the middle of raises `Stopped`.
     """
-    todo = iter(work)
-    guard = threading.Lock()
-    results: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
 
-    def worker() -> None:
+    def attempt(item: tuple[str, Archive]) -> Result | None:
         try:
-            while not stop.is_set():
-                with guard:
-                    item = next(todo, None)
-                if item is None:
-                    break
-                result = _result(*item, act)
-                if result.fatal:
-                    stop.set()
-                results.put(result)
+            result = _result(*item, act)
         except Stopped:
-            pass
-        except BaseException as error:
-            results.put(error)
-        finally:
-            results.put(None)
+            return None
+        if result.fatal:
+            stop.set()
+        return result
 
-    threads = [threading.Thread(target=worker, daemon=True) for _ in range(jobs)]
-    try:
-        for thread in threads:
-            thread.start()
-        running = jobs
-        while running:
-            result = results.get()
-            if result is None:
-                running -= 1
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                yield result
-    finally:
-        stop.set()
-        end = time.monotonic() + _GRACE
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(end - time.monotonic(), 0))
+    with closing(in_threads(attempt, work, jobs, stop)) as results:
+        yield from (result for _, result in results if result)
 
 
 def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]) -> Result:

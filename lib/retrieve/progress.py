@@ -52,13 +52,16 @@ class Progress:
         # A terminal that is none, such as an editor's shell, would show the bar line by line.
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = self._make_bar()
-        threading.Thread(target=self._tick, daemon=True).start()
+        self._ticking = threading.Thread(target=self._tick)
+        self._ticking.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        if not self.quiet:
+            self._ticking.join()
         with self._guard:
             if self._bar is not None:
                 self._bar.close()
@@ -93,6 +96,7 @@ class Progress:
     def _make_bar(self) -> object:
         from tqdm import tqdm
 
+        tqdm.monitor_interval = 0  # no thread of its own, which would never be joined
         scaled = self.unit == "B"
         return tqdm(
             desc=self.what,

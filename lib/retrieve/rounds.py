@@ -13,6 +13,7 @@ from retrieve.checkup import make_command
 from retrieve.container import certificate, open_containers
 from retrieve.errors import AccessError, RetrieveError, Transient
 from retrieve.faults import expiry
+from retrieve.program import Interrupt
 from retrieve.result import complain, remark, some
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, Stamps
@@ -164,7 +165,7 @@ class Rounds:
         ) as process:
             try:
                 self._show(process.stderr, said)
-            except (KeyboardInterrupt, SystemExit):
+            except Interrupt:
                 process.terminate()
                 self._show(process.stderr, said)
                 raise

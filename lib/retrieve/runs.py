@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from retrieve.errors import remedy
+from retrieve.program import Interrupt
 from retrieve.result import complain, some
 from retrieve.settings import Settings
 from retrieve.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
@@ -128,10 +128,8 @@ class Recorder:
         result = dict(self.result)
         if "failed" in result:
             result["failed"] = {tile: _bounded(problem) for tile, problem in result["failed"].items()}
-        if isinstance(error, KeyboardInterrupt):
-            self.status = 128 + signal.SIGINT
-        elif isinstance(error, SystemExit):
-            self.status = int(error.code or 0)
+        if isinstance(error, Interrupt):
+            self.status = error.status
         elif error is not None:
             self.status = 2
             result["error"] = _bounded(str(error))

@@ -5,6 +5,8 @@ import signal
 import sys
 from typing import NoReturn
 
+from retrieve.program import run
+
 STOP = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -42,9 +44,8 @@ def parser() -> Parser:
     return result
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    options = parser().parse_args(arguments)
     # Blocked before any thread starts, so that the signal waits for sigwait and not for a thread.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 
@@ -73,4 +74,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options = parser().parse_args()
+    run("vospace-demo", lambda: main(options))

@@ -6,6 +6,7 @@ from retrieve.delivery import Delivery, Tally
 from retrieve.errors import RetrieveError, remedy
 from retrieve.outlook import Outlook, check_space, lifetime, look_ahead
 from retrieve.plan import TilePlan, plan_download
+from retrieve.program import Interrupt
 from retrieve.result import complain, remark, show, size, some
 from retrieve.runs import Recorder
 from retrieve.settings import Settings
@@ -53,8 +54,8 @@ def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:
     tally, todo = delivery.tally, delivery.count
     try:
         delivery.run()
-    except (KeyboardInterrupt, SystemExit):
-        complain(f"stopped after {_sum(tally)}; run 'make download' again to go on")
+    except Interrupt as stop:
+        stop.line = f"stopped after {_sum(tally)}; run 'make download' again to go on"
         raise
     finally:
         run.result = _data(delivery)

@@ -10,6 +10,8 @@ from retrieve.errors import RetrieveError, remedy
 from retrieve.extraction import TileJob, TileOutcome, clear, extract
 from retrieve.placing import Placing, free
 from retrieve.plan import listed_tiles
+from retrieve.processes import Workers
+from retrieve.program import Interrupt
 from retrieve.progress import Progress
 from retrieve.result import complain, show, size, some
 from retrieve.room import check_room, need
@@ -45,7 +47,11 @@ def main(settings: Settings) -> int:
     if not (stamps.directory / DOWNLOADED).is_dir():
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
     stale = stamps.collected("untar", settings.shard)
-    with stamps.lock(settings.shard), Recorder("untar", settings, stamps) as run:
+    with (
+        Workers(0 if settings.dryrun else len(stale)) as workers,
+        stamps.lock(settings.shard),
+        Recorder("untar", settings, stamps) as run,
+    ):
         tiles = listed_tiles(settings, stamps)
         limits = Limits(settings.max_members, settings.max_bytes, settings.max_ratio)
         jobs = [
@@ -59,13 +65,15 @@ def main(settings: Settings) -> int:
         _prepare(jobs, settings)
         placing = Placing(jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
         try:
-            _unpack(jobs, placing, tally, Progress("untar", unit="tiles", total=len(jobs), quiet=settings.quiet))
+            progress = Progress("untar", unit="tiles", total=len(jobs), quiet=settings.quiet)
+            with progress, closing(extract(workers, jobs, placing.place)) as outcomes:
+                _unpack(outcomes, tally, progress)
             if not settings.keep:
                 for tile in stamps.tiles(EXTRACTED).keys() & tiles - tally.failed.keys():
                     count, bytes_ = free(tile, stamps, settings.archives)
                     tally.freed, tally.freed_bytes = tally.freed + count, tally.freed_bytes + bytes_
-        except (KeyboardInterrupt, SystemExit):
-            complain(f"stopped after {some(tally.done, 'tile')}; run 'make untar' again to go on")
+        except Interrupt as stop:
+            stop.line = f"stopped after {some(tally.done, 'tile')}; run 'make untar' again to go on"
             raise
         finally:
             clear(settings.dest, stamps, tiles)
@@ -88,23 +96,22 @@ def _prepare(jobs: list[TileJob], settings: Settings) -> None:
         check_room(need(jobs), settings.dest)
 
 
-def _unpack(jobs: list[TileJob], placing: Placing, tally: _Tally, progress: Progress) -> None:
-    with progress, closing(extract(jobs, placing.place)) as outcomes:
-        for outcome in outcomes:
-            progress.advance(1)
-            for line in _lines(outcome):
-                progress.say(line)
-            if outcome.problem:
-                tally.failed[outcome.tile] = outcome.problem
-                continue
-            if outcome.refused:
-                tally.failed[outcome.tile] = "; ".join(outcome.refused)
-            else:
-                tally.done += 1
-            tally.archives += len(outcome.fresh)
-            tally.files += outcome.files
-            tally.outdone += len(outcome.outdone)
-            tally.lacking += len(outcome.lacking)
+def _unpack(outcomes: Iterable[TileOutcome], tally: _Tally, progress: Progress) -> None:
+    for outcome in outcomes:
+        progress.advance(1)
+        for line in _lines(outcome):
+            progress.say(line)
+        if outcome.problem:
+            tally.failed[outcome.tile] = outcome.problem
+            continue
+        if outcome.refused:
+            tally.failed[outcome.tile] = "; ".join(outcome.refused)
+        else:
+            tally.done += 1
+        tally.archives += len(outcome.fresh)
+        tally.files += outcome.files
+        tally.outdone += len(outcome.outdone)
+        tally.lacking += len(outcome.lacking)
 
 
 def _lines(outcome: TileOutcome) -> Iterable[str]:

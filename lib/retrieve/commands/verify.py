@@ -8,9 +8,10 @@ from contextlib import closing
 from typing import Any
 
 from retrieve.errors import RetrieveError
-from retrieve.extraction import on_all_cores
 from retrieve.members import Claims
 from retrieve.plan import listed_tiles
+from retrieve.processes import Workers
+from retrieve.program import Interrupt
 from retrieve.progress import Progress
 from retrieve.result import complain, show, some
 from retrieve.runs import Recorder
@@ -37,7 +38,7 @@ def main(settings: Settings) -> int:
     if not here:
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
     shard = settings.shard
-    with stamps.lock(shard), Recorder("verify", settings, stamps) as run:
+    with Workers(len(here)) as workers, stamps.lock(shard), Recorder("verify", settings, stamps) as run:
         path = stamps.directory / f"verify{shard.suffix if shard else ''}"
         checkpoint = Checkpoint(path, f"CHECK={settings.check} SAMPLE={settings.sample:g}")
         tiles = checkpoint.sample([tile for tile in listed_tiles(settings, stamps) if tile in here], settings.sample)
@@ -45,7 +46,7 @@ def main(settings: Settings) -> int:
         try:
             with (
                 Progress("verify", unit="tiles", total=len(tiles), quiet=settings.quiet) as progress,
-                closing(_verdicts(tiles, checkpoint, settings, stamps)) as found,
+                closing(_verdicts(workers, tiles, checkpoint, settings, stamps)) as found,
             ):
                 for verdict in found:
                     progress.advance(1)
@@ -53,8 +54,9 @@ def main(settings: Settings) -> int:
                     if settings.format == "text":
                         for one in verdict.findings:
                             print(one, flush=True)
-        except (KeyboardInterrupt, SystemExit):
-            complain(f"stopped after {len(verdicts)} of {some(len(tiles), 'tile')}; run 'make verify' again to go on")
+        except Interrupt as stop:
+            done = f"{len(verdicts)} of {some(len(tiles), 'tile')}"
+            stop.line = f"stopped after {done}; run 'make verify' again to go on"
             raise
         finally:
             run.result = _data(verdicts)
@@ -63,7 +65,9 @@ def main(settings: Settings) -> int:
     return run.status
 
 
-def _verdicts(tiles: list[str], checkpoint: Checkpoint, settings: Settings, stamps: Stamps) -> Iterator[Verdict]:
+def _verdicts(
+    workers: Workers, tiles: list[str], checkpoint: Checkpoint, settings: Settings, stamps: Stamps
+) -> Iterator[Verdict]:
     """Give what an earlier run that was stopped found of tiles that are as they were, then verify the others."""
     known = checkpoint.verdicts
     done = [tile for tile in tiles if tile in known and known[tile].state == state_of(stamps, tile)]
@@ -73,7 +77,7 @@ def _verdicts(tiles: list[str], checkpoint: Checkpoint, settings: Settings, stam
         for tile in sorted(set(tiles) - set(done))
     ]
     claims = Claims(stamps)
-    with closing(on_all_cores(verify_tile, jobs)) as results:
+    with closing(workers.map(verify_tile, jobs)) as results:
         for found in results:
             verdict = without_others(found, claims)
             if not settings.dryrun:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from retrieve.checkup import obstacle
 from retrieve.errors import SettingError
-from retrieve.result import complain, show, size, some
+from retrieve.program import Interrupt
+from retrieve.result import show, size, some
 from retrieve.rounds import Rounds, Tidings
 from retrieve.settings import Settings
 
@@ -26,9 +27,9 @@ def main(settings: Settings) -> int:
             pause = rounds.pause()
             _tell(rounds, datetime.now() + timedelta(seconds=pause), settings)
             time.sleep(pause)
-    except (KeyboardInterrupt, SystemExit):
+    except Interrupt as stop:
         standing = _standing(rounds, rounds.look())
-        complain(f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on")
+        stop.line = f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on"
         raise
     _tell(rounds, None, settings)
     return 0

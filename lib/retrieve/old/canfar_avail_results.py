@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from retrieve.archives import Held
@@ -13,6 +13,7 @@ from retrieve.container import open_containers
 from retrieve.directory import Directory
 from retrieve.listing import Listing
 from retrieve.old.options import Parser, lists_of, run, settings_of
+from retrieve.processes import in_threads
 from retrieve.products import ProductSet, named_files
 from retrieve.result import complain, share
 from retrieve.settings import Settings
@@ -73,8 +74,8 @@ def _leave_out_unsound(directory: Directory, listing: Listing, stamps: Stamps, j
     names = [
         name for name, archive in listing.archives.items() if verified.get(name) != Held(archive.bytes, archive.date_ns)
     ]
-    with ThreadPoolExecutor(jobs) as pool:
-        for name, problem in zip(names, pool.map(lambda name: unsound(directory.path / name), names), strict=True):
+    with closing(in_threads(lambda name: unsound(directory.path / name), names, jobs)) as found:
+        for name, problem in sorted(found):
             if problem:
                 complain(f"'{name}' does not count: {problem}; fetch it again with canfar_download_results")
                 del listing.archives[name]

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from retrieve.__main__ import guarded
 from retrieve.errors import SettingError
 from retrieve.products import PRODUCTS_OF
+from retrieve.program import run as run_program
 from retrieve.settings import Settings
 
 #: State of the old commands below the current directory, so that it holds archives and `output/` only.
@@ -77,7 +77,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int]) -> NoRetur
     options = parser.parse_args()
     if options.psf not in PRODUCTS_OF:
         parser.error(f"unknown PSF model '{options.psf}', give -p {' or -p '.join(PRODUCTS_OF)}")
-    sys.exit(guarded(lambda: _log(parser.prog) or command(options)))
+    run_program(parser.prog, lambda: _log(parser.prog) or command(options))
 
 
 def _log(name: str) -> None:
