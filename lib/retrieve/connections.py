@@ -3,29 +3,145 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
+from requests.certs import where
+from urllib3.util.ssl_ import ALPN_PROTOCOLS
+
+from retrieve.errors import AccessError
+
+if TYPE_CHECKING:
+    import requests
 
 
 class Connections(HTTPAdapter):
-    """The connections of several sessions to all hosts, with one TLS context.
+    """The connections of several sessions to all hosts, with one TLS context for all threads.
 
-    Without it each connection would read the system's certificates anew: 30 ms of processor time, in which no other
-    thread runs, and which a connection that does not verify has no use for.
+    `requests` would have urllib3 load the certificate and the trusted authorities into the context again for each
+    connection: 30 ms of processor time, in which no other thread runs, and a crash where another one is in a handshake.
+    Here both are loaded before the first connection, and whatever the sessions say of ``verify`` and ``cert`` is not
+    looked at. A certificate that is renewed on disk while a run goes on is used for what is connected after that.
 
     Parameters
     ----------
     count
         How many may be open to a host.
     insecure
-        Not to verify the server.
+        Do not verify the server.
+    certificate
+        File with the certificate of the client and its key; None to be anonymous.
+
+    Raises
+    ------
+    AccessError
+        If the certificate cannot be used.
     """
 
-    def __init__(self, count: int, insecure: bool) -> None:
-        self._context = create_urllib3_context(cert_reqs=ssl.CERT_NONE if insecure else ssl.CERT_REQUIRED)
+    def __init__(self, count: int, *, insecure: bool, certificate: str | None) -> None:
+        self._insecure = insecure
+        self._certificate = certificate
+        self._guard = threading.Lock()
+        self._state = _state(certificate)
+        self._context = self._made()
         super().__init__(pool_maxsize=count)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: object) -> None:
-        """Make the pool of connections, with our context."""
-        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **options)
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: object, cert: object = None
+    ) -> tuple[dict[str, object], dict[str, object]]:
+        """Have a request go over connections that were made with the present context."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify)
+        return host, {"ssl_context": self._present()}
+
+    def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
+        """Leave the pool as it is: all of this is in its context."""
+
+    def _present(self) -> SealedContext:
+        with self._guard:
+            state = _state(self._certificate)
+            if state not in (None, self._state):
+                # While it is being written it is of no use yet, and the one of before may still be good.
+                with suppress(AccessError):
+                    self._context, self._state = self._made(), state
+            return self._context
+
+    def _made(self) -> SealedContext:
+        context = SealedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.post_handshake_auth = True
+        if self._insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_verify_locations(where())
+        if self._certificate:
+            try:
+                context.load_cert_chain(self._certificate, password=_ask_nobody)
+            except (OSError, ValueError) as error:
+                raise AccessError(
+                    f"cannot use certificate '{self._certificate}' with its key ({error}); run 'cadc-get-cert -u USER'"
+                ) from error
+        return context.seal()
+
+
+class SealedContext(ssl.SSLContext):
+    """A TLS context that is complete, and that nobody changes any more.
+
+    OpenSSL lets threads share a context as long as none of them writes to it: if one does, a handshake of another one
+    crashes or never ends. urllib3 writes to the context that it was given for each new connection. What it sets to the
+    value that is there already is passed over; all else is an error, at once and always, rather than a rare crash.
+    """
+
+    _sealed = False
+
+    def seal(self) -> SealedContext:
+        """Allow no further change."""
+        self.set_alpn_protocols(ALPN_PROTOCOLS)
+        self._sealed = True
+        return self
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not self._sealed:
+            super().__setattr__(name, value)
+        elif getattr(self, name) != value:
+            self._refuse(name)
+
+    def set_alpn_protocols(self, alpn_protocols: list[str]) -> None:
+        """Set the protocols that are offered, before the context is sealed; those of urllib3 are passed over then."""
+        if not self._sealed:
+            super().set_alpn_protocols(alpn_protocols)
+        elif alpn_protocols != ALPN_PROTOCOLS:
+            self._refuse("ALPN protocols")
+
+    def load_cert_chain(self, *arguments: object, **options: object) -> None:
+        """Load the certificate of the client, before the context is sealed."""
+        if self._sealed:
+            self._refuse("certificate")
+        super().load_cert_chain(*arguments, **options)
+
+    def load_verify_locations(self, *arguments: object, **options: object) -> None:
+        """Load the authorities to trust, before the context is sealed."""
+        if self._sealed:
+            self._refuse("authorities")
+        super().load_verify_locations(*arguments, **options)
+
+    @staticmethod
+    def _refuse(what: str) -> None:
+        raise RuntimeError(f"the {what} of a TLS context that threads share cannot be changed")
+
+
+def _state(certificate: str | None) -> tuple[int, int, int] | None:
+    """What tells a certificate on disk from another one under the same name; None if it is not there."""
+    if not certificate:
+        return None
+    with suppress(OSError):
+        found = Path(certificate).stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
+
+
+def _ask_nobody() -> str:
+    """Keep OpenSSL from asking at the terminal for the password of a key."""
+    raise ValueError("its key has a password")

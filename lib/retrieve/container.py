@@ -180,13 +180,15 @@ class VOSpace:
             # The service is known then all the same.
             with suppress(AccessError):
                 self._endpoints()
-            with requests.get(
-                self._known.nodes,
-                {"limit": "0"},
-                timeout=self._timeout,
-                verify=not self._settings.insecure,
-                stream=True,
-            ) as answer:
+            with requests.Session() as session:
+                session.trust_env = False  # else it would send what ~/.netrc has for this host
+                answer = session.get(
+                    self._known.nodes,
+                    params={"limit": "0"},
+                    timeout=self._timeout,
+                    verify=not self._settings.insecure,
+                    stream=True,
+                )
                 date = parsedate_tz(answer.headers.get("Date", ""))
         return datetime.fromtimestamp(mktime_tz(date), UTC) if date else None
 
@@ -332,11 +334,15 @@ class VOSpace:
                         "the service's registry does not answer; check the network, and give INSECURE=yes if the "
                         "server has a certificate of its own making"
                     ) from error
-                if self._known is None:
-                    self._known = known
-                    self._connections = Connections(self._settings.jobs + 1, self._settings.insecure)
-            if endpoints.conn.subject.certificate:
-                expiry(endpoints.conn.subject.certificate)
+                if endpoints.conn.subject.certificate:
+                    expiry(endpoints.conn.subject.certificate)
+                if self._connections is None:
+                    self._connections = Connections(
+                        self._settings.jobs + 1,
+                        insecure=self._settings.insecure,
+                        certificate=endpoints.conn.subject.certificate,
+                    )
+                self._known = known
             session = endpoints.session
             # Its own retries wait at least 30 s, and only for some of the faults that pass.
             session.retry = False
