@@ -208,7 +208,7 @@ soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel ones: hundreds of kills
 
 bench bench-short: $(if $(PYTHON),,$(VENV)/dev) ## speed, as ratios between two ways in one run; written to bench/
 	@mkdir -p bench && for part in transfer listing unpack; do \
-	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
+	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
 
 lint: $(if $(PYTHON),,$(VENV)/dev) ## its style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check

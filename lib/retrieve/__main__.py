@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 
 from retrieve import commands
-from retrieve.program import run
+from retrieve.host.program import run
 from retrieve.settings import Settings
 from retrieve.shards import shard_of
 

@@ -1,18 +1,12 @@
-"""Archives: what the source says of them, what is held of them here, and what follows from both."""
+"""Archives: what the source says of them, and what is held of them here."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
-from pathlib import Path
 from typing import NamedTuple
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Ends the name of a file whose transfer was not finished.
-PART = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,79 +72,6 @@ class Verified:
     mtime_ns: int
 
 
-class Decision(Enum):
-    """What to do about one archive of a tile."""
-
-    KEEP = "keep"
-    HASH = "hash"
-    INSPECT = "inspect"
-    FETCH = "fetch"
-
-
-def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False) -> Decision:
-    """Decide what to do about an archive from its listing, its record and one `stat`.
-
-    Parameters
-    ----------
-    wanted
-        The archive at the source.
-    verified
-        What the stamp of the downloaded tile recorded of it, if anything.
-    held
-        The file on disk, if there is one.
-    md5_may_be_old
-        Whether the source keeps the MD5 of a file that was rewritten; see `md5_may_be_old`.
-
-    Notes
-    -----
-    The first row that fits:
-
-    =====================================  ==========================================  ========
-    on disk                                known of it                                 decision
-    =====================================  ==========================================  ========
-    absent, or of another length           anything                                    FETCH
-    mtime as recorded                      verified as the content that is wanted      KEEP
-    mtime as recorded                      verified, with another MD5 than is wanted   FETCH
-    any mtime                              an MD5, the source's or the recorded one    HASH
-    mtime is the date at the source        no MD5 anywhere                             INSPECT
-    any other mtime                        no MD5 anywhere                             FETCH
-    =====================================  ==========================================  ========
-
-    Where MD5s may be old, a content is the wanted one only if its date is too, and the source's MD5 counts only for a
-    file that has the date at the source as its mtime.
-
-    HASH fetches if the MD5 of the file is not `expected_md5`. INSPECT fetches if the file is not sound (a gzip stream
-    to its end, a FITS file to its last block). A fetched archive is given the date at the source as its mtime: so one
-    without any stamp or MD5 can be told from an older one of the same length.
-    """
-    if held is None or held.bytes != wanted.bytes:
-        return Decision.FETCH
-    dated = held.mtime_ns == wanted.date_ns
-    known = verified is not None and verified.archive.same_content(wanted)
-    if md5_may_be_old and verified is not None:
-        known = known and verified.archive.date == wanted.date
-    if verified is not None and verified.mtime_ns == held.mtime_ns:
-        if known:
-            return Decision.KEEP
-        if wanted.md5 and wanted.md5 != verified.md5:
-            return Decision.FETCH
-    if known or (wanted.md5 and (dated or not md5_may_be_old)):
-        return Decision.HASH
-    return Decision.INSPECT if dated else Decision.FETCH
-
-
-def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
-    """MD5 that a file on disk should have: of what was verified as the wanted content, else the source's."""
-    if verified is not None and verified.archive.same_content(wanted):
-        return verified.md5
-    return wanted.md5
-
-
-def md5_may_be_old(source: str) -> bool:
-    """Whether the MD5s at a source may be those of older bytes: Cavern keeps them when a mounted file is rewritten."""
-    return source.startswith("arc:") or "~arc/" in source
-
-
 def nanoseconds(date: str) -> int:
     """Convert a date of the source to nanoseconds since 1970, without the rounding of a float.
 
@@ -168,28 +89,3 @@ def date_of(time_ns: int) -> str:
     """Write nanoseconds since 1970 as a date of a source; the inverse of `nanoseconds`."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}"
-
-
-def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
-    """Look at the files of a directory whose names are `wanted`, with one `stat` each.
-
-    A directory that does not exist holds none. What is not a regular file does not count.
-    """
-    try:
-        with os.scandir(directory) as entries:
-            return {
-                entry.name: Held((status := entry.stat()).st_size, status.st_mtime_ns)
-                for entry in entries
-                if wanted(entry.name) and entry.is_file()
-            }
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-
-
-def hold(path: Path) -> Held | None:
-    """Look at one file; None if it is not there."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return Held(status.st_size, status.st_mtime_ns)

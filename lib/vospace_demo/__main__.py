@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from retrieve.program import run
+from retrieve.host.program import run
 
 STOP = {signal.SIGINT, signal.SIGTERM}
 

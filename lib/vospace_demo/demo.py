@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from retrieve.program import run
+from retrieve.host.program import run
 from vospace_demo.results import BROKEN_PRODUCT, BROKEN_TILE, INCOMPLETE_TILE, make_archives, make_demo
 from vospace_demo.server import VOSpace
 

@@ -7,7 +7,6 @@ import re
 import stat
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -16,19 +15,12 @@ from xml.etree import ElementTree
 from vospace_demo import discovery, nodes
 from vospace_demo.connection import TEXT, XML, Answered, Connection, Request
 from vospace_demo.faults import ANSWER, BODY, CONTENT, Fault
+from vospace_demo.space import Job
 from vospace_demo.tree import Refused, relative
 
 BLOCK = 1 << 20
 """Bytes of a file read and sent at once."""
 TRANSFER = "{http://www.ivoa.net/xml/VOSpace/v2.0}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A negotiated transfer, as the client asks for it after the negotiation."""
-
-    error: str
-    document: str
 
 
 class Routes(Connection):

@@ -21,7 +21,8 @@ from vospace_demo.counts import Counts, Record
 from vospace_demo.discovery import CAVERN, VAULT, Service
 from vospace_demo.faults import Fault, Faults
 from vospace_demo.nodes import Nodes
-from vospace_demo.routes import Job, Routes
+from vospace_demo.routes import Routes
+from vospace_demo.space import Job
 from vospace_demo.tree import Tree
 
 HANDSHAKE = 10

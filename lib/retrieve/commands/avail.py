@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrieve.availability import Availability, Holding, ListingRecord, absent, check_absent, write_stamps
-from retrieve.container import open_containers
-from retrieve.listing import Listing
+from retrieve.availability.holdings import Availability, Holding
+from retrieve.availability.probe import absent, check_absent
+from retrieve.availability.record import ListingRecord, write_stamps
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import complain, show
+from retrieve.host.progress import Progress
 from retrieve.products import ProductSet
-from retrieve.progress import Progress
-from retrieve.result import complain, share, show, some, table
-from retrieve.runs import Recorder
 from retrieve.settings import Settings
-from retrieve.source import Container
-from retrieve.stamps import Stamps, write_whole
+from retrieve.source.container import Container
+from retrieve.source.listing import Listing
+from retrieve.source.opening import open_containers
+from retrieve.stamps.runs import Recorder
+from retrieve.stamps.stamps import Stamps
 from retrieve.tiles import EVERY, TileList, read_lists, union
+from retrieve.wording import share, some, table
 
 #: Links astray that are named without V=1.
 SHOWN = 20

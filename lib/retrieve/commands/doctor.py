@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from retrieve.checkup import examine
-from retrieve.result import complain, show, some
+from retrieve.campaign.checkup import examine
+from retrieve.host.messages import complain, show
 from retrieve.settings import Settings
+from retrieve.wording import some
 
 #: Of the longest name of a check, in characters.
 _WIDTH = len("certificate")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from retrieve.delivery import Delivery, Tally
+from retrieve.delivery.delivery import Delivery, Tally
+from retrieve.delivery.forecast import Outlook, check_space, look_ahead
+from retrieve.delivery.plan import TilePlan, plan_download
 from retrieve.errors import RetrieveError, remedy
-from retrieve.outlook import Outlook, check_space, lifetime, look_ahead
-from retrieve.plan import TilePlan, plan_download
-from retrieve.program import Interrupt
-from retrieve.result import complain, remark, show, size, some
-from retrieve.runs import Recorder
+from retrieve.host.messages import complain, remark, show
+from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
-from retrieve.stamps import Stamps
+from retrieve.stamps.runs import Recorder
+from retrieve.stamps.stale import collected
+from retrieve.stamps.stamps import Stamps
+from retrieve.wording import lifetime, size, some
 
 
 def main(settings: Settings) -> int:
@@ -19,7 +21,7 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
-    stale = stamps.collected("download", settings.shard)
+    stale = collected(stamps, "download", settings.shard)
     if settings.dryrun:
         # Without the lock, which is a file: nothing is changed, and one may ask while another run is at work.
         plans = plan_download(settings, stamps, stale)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from retrieve.errors import RetrieveError
-from retrieve.links import directory_of, link, name_run, wanted_links
-from retrieve.plan import listed_tiles
-from retrieve.result import complain, show, some
+from retrieve.host.messages import complain, show
+from retrieve.output.links import directory_of, link, name_run, wanted_links
 from retrieve.settings import Settings
-from retrieve.stamps import EXTRACTED, Stamps
+from retrieve.stamps.inventory import listed_tiles
+from retrieve.stamps.stamps import EXTRACTED, Stamps
+from retrieve.wording import some
 
 
 def main(settings: Settings) -> int:

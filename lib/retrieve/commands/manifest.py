@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrieve.errors import RetrieveError
-from retrieve.manifest import ecsv, list_held, table_of
-from retrieve.result import complain, show, size, some
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import complain, show
 from retrieve.settings import Settings
-from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps, write_whole
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.standing.manifest import ecsv, list_held, table_of
+from retrieve.wording import size, some
 
 #: The file that is written.
 FILE = Path("manifest.ecsv")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from retrieve.drawing import save, style
-from retrieve.footprint import slide
-from retrieve.report import groups, headline, look, shares, source
-from retrieve.result import show
+from retrieve.host.messages import show
+from retrieve.report.drawing import save, style
+from retrieve.report.map import slide
+from retrieve.report.page import groups, headline, look, shares, source
 from retrieve.settings import Settings
 
 #: The files that are written: for a screen, and for print.

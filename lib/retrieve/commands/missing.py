@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from retrieve.decisions import NOT_LISTED, REASONS, Lack
+from retrieve.delivery.plan import lacks, plan_tile, settled
 from retrieve.errors import RetrieveError
-from retrieve.plan import (
-    NOT_LISTED,
-    REASONS,
-    Lack,
-    held_archives,
-    held_or_freed,
-    lacks,
-    listed_tiles,
-    plan_tile,
-    settled,
-)
-from retrieve.result import show, some, table
-from retrieve.runs import Recorder
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import show
 from retrieve.settings import Settings
-from retrieve.stamps import AVAILABLE, MISSING, Stamps, write_whole
+from retrieve.stamps.inventory import held_archives, held_or_freed, listed_tiles
+from retrieve.stamps.runs import Recorder
+from retrieve.stamps.stamps import AVAILABLE, MISSING, Stamps
+from retrieve.wording import some, table
 
 #: The file that is written: tile numbers, a list that TILES takes.
 FILE = Path("missing.txt")

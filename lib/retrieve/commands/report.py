@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from retrieve.report import look, page, shares
-from retrieve.result import show
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import show
+from retrieve.report.page import look, page, shares
 from retrieve.settings import Settings
-from retrieve.stamps import write_whole
 
 #: The file that is written.
 FILE = Path("report.html")

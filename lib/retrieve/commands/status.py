@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from retrieve.errors import RetrieveError
-from retrieve.lock import held
-from retrieve.progress import span
-from retrieve.result import share, show, size, some, table
-from retrieve.runs import Run
+from retrieve.host.lock import held
+from retrieve.host.messages import show
 from retrieve.settings import Settings
-from retrieve.stamps import Stamps
-from retrieve.standing import FAILED, STATES, Survey, goal, survey
-from retrieve.story import tell
+from retrieve.stamps.runs import Run
+from retrieve.stamps.stamps import Stamps
+from retrieve.standing.story import tell
+from retrieve.standing.survey import FAILED, STATES, Survey, goal, survey
+from retrieve.wording import share, size, some, span, table
 
 #: Tiles that are named without V=1.
 SHOWN = 20

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from retrieve.batch import Job, cancel, jobs_for, script, submit
+from retrieve.campaign.batch import Job, cancel, jobs_for, script, submit
 from retrieve.errors import RetrieveError
-from retrieve.result import show, some
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import show
 from retrieve.settings import Settings
-from retrieve.stamps import Stamps, write_whole
+from retrieve.stamps.stamps import Stamps
 from retrieve.tiles import read_lists
+from retrieve.wording import some
 
 
 def main(settings: Settings) -> int:

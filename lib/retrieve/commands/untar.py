@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
 
-from retrieve.errors import RetrieveError, remedy
-from retrieve.extraction import TileJob, TileOutcome, clear, extract
-from retrieve.placing import Placing, free
-from retrieve.plan import listed_tiles
-from retrieve.processes import Workers
-from retrieve.program import Interrupt
-from retrieve.progress import Progress
-from retrieve.result import complain, show, size, some
-from retrieve.room import check_room, need
-from retrieve.runs import Recorder
+from retrieve.errors import RetrieveError
+from retrieve.formats.kinds import is_tar
+from retrieve.host.messages import complain, show
+from retrieve.host.processes import Workers
+from retrieve.host.program import Interrupt
+from retrieve.host.progress import Progress
+from retrieve.output.extraction import Tally, extract, prepare, unpack_tiles
+from retrieve.output.forecast import need
+from retrieve.output.placing import Placing, free
+from retrieve.output.staging import TileJob, clear
+from retrieve.output.tree import OUTPUT
+from retrieve.output.unpack import Limits
 from retrieve.settings import Settings
-from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
-from retrieve.unpack import OUTPUT, Limits, is_tar
-
-
-@dataclass
-class _Tally:
-    """What came of a run: counts, and the problem of each tile that failed."""
-
-    done: int = 0
-    archives: int = 0
-    files: int = 0
-    outdone: int = 0
-    lacking: int = 0
-    freed: int = 0
-    freed_bytes: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
+from retrieve.stamps.inventory import listed_tiles
+from retrieve.stamps.runs import Recorder
+from retrieve.stamps.stale import collected
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.wording import size, some
 
 
 def main(settings: Settings) -> int:
@@ -46,7 +35,7 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not (stamps.directory / DOWNLOADED).is_dir():
         raise RetrieveError("nothing was downloaded yet; run 'make download'")
-    stale = stamps.collected("untar", settings.shard)
+    stale = collected(stamps, "untar", settings.shard)
     with (
         Workers(0 if settings.dryrun else len(stale)) as workers,
         stamps.lock(settings.shard),
@@ -61,13 +50,13 @@ def main(settings: Settings) -> int:
         ]
         if settings.dryrun:
             return _foretell(jobs, settings)
-        tally = _Tally()
-        _prepare(jobs, settings)
+        tally = Tally()
+        prepare(jobs, settings)
         placing = Placing(jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
         try:
             progress = Progress("untar", unit="tiles", total=len(jobs), quiet=settings.quiet)
             with progress, closing(extract(workers, jobs, placing.place)) as outcomes:
-                _unpack(outcomes, tally, progress)
+                unpack_tiles(outcomes, tally, progress)
             if not settings.keep:
                 for tile in stamps.tiles(EXTRACTED).keys() & tiles - tally.failed.keys():
                     count, bytes_ = free(tile, stamps, settings.archives)
@@ -82,46 +71,7 @@ def main(settings: Settings) -> int:
     return run.status
 
 
-def _prepare(jobs: list[TileJob], settings: Settings) -> None:
-    if not jobs:
-        return
-    output = settings.dest / OUTPUT
-    if output.is_symlink():
-        raise RetrieveError(f"'{output}' is a symbolic link; give DEST the directory in which it really is")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
-    if not settings.force:
-        check_room(need(jobs), settings.dest)
-
-
-def _unpack(outcomes: Iterable[TileOutcome], tally: _Tally, progress: Progress) -> None:
-    for outcome in outcomes:
-        progress.advance(1)
-        for line in _lines(outcome):
-            progress.say(line)
-        if outcome.problem:
-            tally.failed[outcome.tile] = outcome.problem
-            continue
-        if outcome.refused:
-            tally.failed[outcome.tile] = "; ".join(outcome.refused)
-        else:
-            tally.done += 1
-        tally.archives += len(outcome.fresh)
-        tally.files += outcome.files
-        tally.outdone += len(outcome.outdone)
-        tally.lacking += len(outcome.lacking)
-
-
-def _lines(outcome: TileOutcome) -> Iterable[str]:
-    if outcome.problem:
-        yield outcome.problem
-    yield from outcome.refused
-    yield from outcome.lacking
-
-
-def _report(tally: _Tally, jobs: list[TileJob], placing: Placing, settings: Settings) -> int:
+def _report(tally: Tally, jobs: list[TileJob], placing: Placing, settings: Settings) -> int:
     text = [
         f"{some(tally.archives, 'archive')} unpacked; {some(tally.done, 'tile')} with {some(tally.files, 'file')} in "
         f"'{settings.dest / OUTPUT}'"
@@ -145,7 +95,7 @@ def _report(tally: _Tally, jobs: list[TileJob], placing: Placing, settings: Sett
     return 1
 
 
-def _data(tally: _Tally, jobs: list[TileJob], placing: Placing) -> dict[str, object]:
+def _data(tally: Tally, jobs: list[TileJob], placing: Placing) -> dict[str, object]:
     return {
         "tiles": len(jobs),
         "done": tally.done,

@@ -8,16 +8,12 @@ from contextlib import closing
 from typing import Any
 
 from retrieve.errors import RetrieveError
-from retrieve.members import Claims
-from retrieve.plan import listed_tiles
-from retrieve.processes import Workers
-from retrieve.program import Interrupt
-from retrieve.progress import Progress
-from retrieve.result import complain, show, some
-from retrieve.runs import Recorder
-from retrieve.settings import Settings
-from retrieve.stamps import DOWNLOADED, EXTRACTED, Stamps
-from retrieve.verification import (
+from retrieve.host.messages import complain, show
+from retrieve.host.processes import Workers
+from retrieve.host.program import Interrupt
+from retrieve.host.progress import Progress
+from retrieve.output.claims import Claims
+from retrieve.output.verification import (
     BAD,
     SAME,
     UNKNOWN,
@@ -29,6 +25,11 @@ from retrieve.verification import (
     verify_tile,
     without_others,
 )
+from retrieve.settings import Settings
+from retrieve.stamps.inventory import listed_tiles
+from retrieve.stamps.runs import Recorder
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.wording import some
 
 
 def main(settings: Settings) -> int:

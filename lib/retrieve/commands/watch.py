@@ -6,12 +6,13 @@ import sys
 import time
 from datetime import datetime, timedelta
 
-from retrieve.checkup import obstacle
+from retrieve.campaign.checkup import obstacle
+from retrieve.campaign.rounds import Rounds, Tidings
 from retrieve.errors import SettingError
-from retrieve.program import Interrupt
-from retrieve.result import show, size, some
-from retrieve.rounds import Rounds, Tidings
+from retrieve.host.messages import show
+from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
+from retrieve.wording import size, some
 
 
 def main(settings: Settings) -> int:

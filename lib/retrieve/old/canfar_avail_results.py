@@ -7,19 +7,22 @@ from contextlib import closing
 from pathlib import Path
 
 from retrieve.archives import Held
-from retrieve.availability import Availability, Holding, absent, check_absent
+from retrieve.availability.holdings import Availability, Holding
+from retrieve.availability.probe import absent, check_absent
 from retrieve.commands.avail import list_container
-from retrieve.container import open_containers
-from retrieve.directory import Directory
-from retrieve.listing import Listing
+from retrieve.formats.kinds import unsound
+from retrieve.host.disk import write_whole
+from retrieve.host.messages import complain
+from retrieve.host.processes import in_threads
 from retrieve.old.options import Parser, lists_of, run, settings_of
-from retrieve.processes import in_threads
 from retrieve.products import ProductSet, named_files
-from retrieve.result import complain, share
 from retrieve.settings import Settings
-from retrieve.soundness import unsound
-from retrieve.stamps import DOWNLOADED, Stamps, write_whole
+from retrieve.source.directory import Directory
+from retrieve.source.listing import Listing
+from retrieve.source.opening import open_containers
+from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.tiles import EVERY, TileList, read_lists, union
+from retrieve.wording import share
 
 EXAMPLES = """\
   canfar_avail_results -i tile_numbers.txt -v -p mccd --input_path vos:cfis/cosmostat/kilbinger/results

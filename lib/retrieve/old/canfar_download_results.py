@@ -7,8 +7,9 @@ import re
 
 from retrieve.commands import avail, download
 from retrieve.old.options import Parser, lists_of, run, settings_of
-from retrieve.plan import held_archives
-from retrieve.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
+from retrieve.stamps.inventory import held_archives
+from retrieve.stamps.stale import collect
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
 from retrieve.tiles import EVERY
 
 EXAMPLES = """\
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     )
     products = settings.product_set()
     avail.main(settings)
-    Stamps(settings.stamps, products.model).collect("download", (AVAILABLE, INCOMPLETE), DOWNLOADED)
+    collect(Stamps(settings.stamps, products.model), "download", (AVAILABLE, INCOMPLETE), DOWNLOADED)
     status = download.main(settings)
     match = products.matcher().fullmatch
     places = [found.lastindex for name in held_archives(settings) if (found := match(name))]

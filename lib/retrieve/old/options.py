@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from retrieve.errors import SettingError
+from retrieve.host.program import run as run_program
 from retrieve.products import PRODUCTS_OF
-from retrieve.program import run as run_program
 from retrieve.settings import Settings
 
 #: State of the old commands below the current directory, so that it holds archives and `output/` only.

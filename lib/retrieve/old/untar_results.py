@@ -7,13 +7,14 @@ from pathlib import Path
 
 from retrieve.archives import Archive, Held, Verified, date_of
 from retrieve.commands import untar
+from retrieve.host.disk import md5_of, write_whole
 from retrieve.old.options import STATE, Parser, run, settings_of
-from retrieve.plan import held_archives, is_here
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
-from retrieve.stamps import DOWNLOADED, EXTRACTED, Record, Stamps, write_whole
+from retrieve.stamps.inventory import held_archives, is_here
+from retrieve.stamps.stale import collect
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Record, Stamps
 from retrieve.tiles import EVERY
-from retrieve.transfer import md5_of
 
 EXAMPLES = """\
   untar_results -p mccd
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
             _record(tile, {name: held[name] for name in names}, stamps, settings)
         for tile in stamps.tiles(DOWNLOADED).keys() - tiles.keys():
             stamps.remove(DOWNLOADED, tile)
-        stamps.collect("untar", (DOWNLOADED,), EXTRACTED)
+        collect(stamps, "untar", (DOWNLOADED,), EXTRACTED)
     status = untar.main(settings)
     done = [name for tile, names in tiles.items() for name in _unpacked(tile, names, stamps)]
     for product in products:

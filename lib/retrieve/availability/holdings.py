@@ -1,0 +1,128 @@
+"""Holdings: what each container holds of each tile, and which container a tile comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from retrieve.archives import Archive
+from retrieve.products import ProductSet
+from retrieve.source.listing import Listing
+from retrieve.stamps.stamps import Stamp
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one container holds of each tile.
+
+    Attributes
+    ----------
+    source
+        URI of the container.
+    rows
+        By tile number: an archive per product, None where there is none.
+    there
+        By tile number: which products are there, as bits, the first product the lowest. An archive of 0 bytes is what
+        a failed upload leaves, and counts as lacking.
+    """
+
+    source: str
+    rows: dict[str, list[Archive | None]] = field(default_factory=dict)
+    there: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: str, listing: Listing, products: ProductSet) -> Holding:
+        """Sort the archives of a listing by tile and product."""
+        holding = cls(source)
+        match = products.matcher().fullmatch
+        for name, archive in listing.archives.items():
+            found = match(name)
+            if found is None or found.lastindex is None:
+                continue
+            tile, place = found[found.lastindex].replace("-", "."), found.lastindex - 1
+            holding.rows.setdefault(tile, [None] * len(products))[place] = archive
+            holding.there[tile] = holding.there.get(tile, 0) | (archive.bytes > 0) << place
+        return holding
+
+    def date_ns(self, tile: str) -> int:
+        """Newest date among the archives of a tile, in nanoseconds since 1970."""
+        return max(one.date_ns for one in self.rows[tile] if one)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What complete listings showed.
+
+    Attributes
+    ----------
+    products
+        The products that were looked for.
+    holdings
+        What each container holds, in the order of ``INPUT_PATH``.
+    """
+
+    products: ProductSet
+    holdings: Sequence[Holding]
+    _chosen: dict[str, Holding] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def full(self) -> int:
+        """The bits of a complete tile."""
+        return (1 << len(self.products)) - 1
+
+    def tiles(self) -> set[str]:
+        """Tiles of which there is anything anywhere."""
+        return {tile for one in self.holdings for tile in one.rows}
+
+    def chosen(self, tile: str) -> Holding:
+        """Container that a tile is to come from; see `_choose`."""
+        if len(self.holdings) == 1:
+            return self.holdings[0]
+        if tile not in self._chosen:
+            self._chosen[tile] = self._choose(tile)
+        return self._chosen[tile]
+
+    def _choose(self, tile: str) -> Holding:
+        """Choose the container that a tile comes from, as a whole: archives of two runs of ShapePipe do not mix.
+
+        ==========================  ===================================
+        complete in                 chosen
+        ==========================  ===================================
+        one or more containers      that with the newest archive
+        none                        that with the most archives
+        ==========================  ===================================
+
+        Among equals it is the first in the order of ``INPUT_PATH``.
+        """
+        complete = [one for one in self.holdings if one.there.get(tile) == self.full]
+        if complete:
+            return complete[0] if len(complete) == 1 else max(complete, key=lambda one: one.date_ns(tile))
+        return max(self.holdings, key=lambda one: one.there.get(tile, 0).bit_count())
+
+    def there(self, tile: str) -> int:
+        """Which products are there of a tile where it is to come from, as bits."""
+        return self.chosen(tile).there.get(tile, 0)
+
+    def is_complete(self, tile: str) -> bool:
+        """Whether the archives of all products of a tile are there."""
+        return self.there(tile) == self.full
+
+    def stamp(self, tile: str) -> Stamp:
+        """Stamp of a tile."""
+        holding = self.chosen(tile)
+        row = holding.rows.get(tile, ())
+        there = tuple([one for one in row if one is not None and one.bytes])
+        lacking = names_of(self.products, tile, self.full & ~holding.there.get(tile, 0))
+        return Stamp(holding.source, there, lacking)
+
+    def counts(self, tiles: Iterable[str]) -> dict[str, int]:
+        """Number of tiles, among some, for which there is an archive of each product."""
+        there = [self.there(tile) for tile in tiles]
+        return {product.name: sum(bits >> place & 1 for bits in there) for place, product in enumerate(self.products)}
+
+
+def names_of(products: ProductSet, tile: str, bits: int) -> tuple[str, ...]:
+    """Names of the archives of those products of a tile that the bits stand for."""
+    if not bits:
+        return ()
+    return tuple(product.archive(tile) for place, product in enumerate(products) if bits >> place & 1)

@@ -1,0 +1,66 @@
+"""Probe: a listing may be short without saying so, so archives that it does not show are asked for by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+from retrieve.availability.holdings import Holding, names_of
+from retrieve.errors import ListingError
+from retrieve.host.processes import in_threads
+from retrieve.host.progress import Progress
+from retrieve.products import ProductSet
+from retrieve.settings import Settings
+from retrieve.source.container import Container
+from retrieve.source.listing import Listing
+
+#: Archives asked for by name that are worth another connection.
+_QUESTIONS = 10
+
+
+def check_absent(
+    container: Container, listing: Listing, absent: Iterable[str], vanished: Iterable[str], settings: Settings
+) -> None:
+    """Ask by name for what a listing says is not there: what vanished since the last one, and a sample of the rest.
+
+    A service may swallow an error in the middle of a listing and end the document as if it were whole; nothing in the
+    document tells.
+
+    Parameters
+    ----------
+    absent
+        Names of archives that were looked for and not found.
+    settings
+        For `probe`, the size of the sample, and `jobs`.
+
+    Raises
+    ------
+    ListingError
+        If one of them is there after all.
+    """
+    absent = list(absent)
+    sample = random.sample(absent, min(settings.probe, len(absent)))
+    names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
+    # A thread needs a connection of its own, which costs as much as some questions.
+    threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
+    progress = Progress("checking", "archives", len(names), quiet=settings.quiet)
+    with progress, closing(in_threads(container.look_up, names, threads)) as answers:
+        for name, found in answers:
+            progress.advance(1)
+            if found is not None:
+                raise ListingError(
+                    f"cannot list '{container.uri}': the listing was short, '{name}' is there but was not shown; "
+                    "try again later"
+                )
+
+
+def absent(holding: Holding, tiles: Iterable[str], products: ProductSet) -> Iterator[str]:
+    """Give the names of the archives of some tiles that a container does not hold."""
+    full = (1 << len(products)) - 1
+    return (
+        name
+        for tile in tiles
+        if (lacking := full & ~holding.there.get(tile, 0))
+        for name in names_of(products, tile, lacking)
+    )

@@ -1,0 +1,101 @@
+"""The record of the last listing, and the stamps of what a listing showed: only those that changed are written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from retrieve.availability.holdings import Availability, Holding, names_of
+from retrieve.host.disk import write_whole
+from retrieve.products import ProductSet
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps, newest
+
+
+class _Listed(NamedTuple):
+    """What the record of the last listing says of a tile: its stamp's digest and mtime, which archives were there."""
+
+    digest: str
+    mtime_ns: int
+    there: int
+
+
+class ListingRecord:
+    """The record of the last listing: spares reading every stamp, and tells what vanished since.
+
+    Its first line names the sources, the second one the patterns of the products. Then a line per tile: its number, a
+    digest and the mtime of its stamp, and which products were there, as the bits of a hexadecimal number: the lowest
+    are those of the first source.
+    """
+
+    def __init__(self, path: Path, products: ProductSet) -> None:
+        self.path = path
+        self._products = products
+        self._patterns = [product.pattern for product in products]
+        self._sources: list[str] = []
+        self.tiles = dict(self._read())
+
+    def _read(self) -> Iterator[tuple[str, _Listed]]:
+        try:
+            sources, patterns, *lines = self.path.read_text(encoding="utf-8").splitlines()
+            # What was there of other products says nothing about these.
+            if patterns.split("\t")[1:] == self._patterns:
+                self._sources = sources.split("\t")[1:]
+            for line in lines:
+                tile, digest, mtime_ns, there = line.split("\t")
+                yield tile, _Listed(digest, int(mtime_ns), int(there, 16))
+        except (FileNotFoundError, ValueError):
+            return
+
+    def vanished(self, holding: Holding) -> list[str]:
+        """Names of archives that a source had at the last listing and has not any more."""
+        if holding.source not in self._sources:
+            return []
+        shift, full = self._sources.index(holding.source) * len(self._products), (1 << len(self._products)) - 1
+        return [
+            name
+            for tile, one in self.tiles.items()
+            if (gone := one.there >> shift & full & ~holding.there.get(tile, 0))
+            for name in names_of(self._products, tile, gone)
+        ]
+
+    def write(self, now: Availability) -> None:
+        """Write the record of this listing in place of the last one."""
+        size = len(self._products)
+        lines = ["\t".join(["#", *(one.source for one in now.holdings)]), "\t".join(["#", *self._patterns])]
+        for tile, one in self.tiles.items():
+            there = sum(holding.there.get(tile, 0) << size * place for place, holding in enumerate(now.holdings))
+            lines.append(f"{tile}\t{one.digest}\t{one.mtime_ns}\t{there:x}")
+        write_whole(self.path, "\n".join(lines) + "\n")
+
+
+def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record: ListingRecord) -> int:
+    """Bring the stamps of some tiles up to date with a listing, and its record; return how many changed.
+
+    A stamp that is as the record says is neither read nor written. One whose content changed gets a strictly newer
+    mtime, also where the date at the source went backwards.
+    """
+    on_disk = {state: stamps.tiles(state) for state in (AVAILABLE, INCOMPLETE)}
+    downloaded: dict[str, int] | None = None
+    changed = 0
+    for tile in tiles:
+        stamp = now.stamp(tile)
+        state, other = (INCOMPLETE, AVAILABLE) if stamp.lacking else (AVAILABLE, INCOMPLETE)
+        text = stamp.text()
+        digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        listed = record.tiles.get(tile)
+        mtime_ns = on_disk[state].get(tile)
+        unchanged = mtime_ns is not None and (
+            (listed is not None and (listed.digest, listed.mtime_ns) == (digest, mtime_ns))
+            or stamps.read(state, tile) == (text, mtime_ns)
+        )
+        if not unchanged:
+            downloaded = stamps.tiles(DOWNLOADED) if downloaded is None else downloaded
+            above = newest([mtime_ns, on_disk[other].get(tile), downloaded.get(tile)])
+            mtime_ns = stamps.write(state, tile, text, stamp.date_ns, above)
+            changed += 1
+        if tile in on_disk[other]:
+            stamps.remove(other, tile)
+        record.tiles[tile] = _Listed(digest, mtime_ns, 0)
+    return changed

@@ -1,0 +1,142 @@
+"""Batch jobs: the scripts that a cluster's Slurm runs, with a shard of the tiles in each task of a job array."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from retrieve.campaign.make import make_command
+from retrieve.errors import RetrieveError
+from retrieve.host.messages import complain
+from retrieve.settings import Settings
+
+#: What `make submit` is told, which is not for the jobs.
+_OF_SUBMIT = ("DRYRUN", "FORMAT", "GOAL", "SHARDS", "SBATCH", "SHARD")
+#: Where the archives come from is said by the settings and by this variable of `vos`.
+_SERVICE = "VOSPACE_WEBSERVICE"
+_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch job: one call of Make, or one for each shard of the tiles.
+
+    Attributes
+    ----------
+    name
+        Names its script, too.
+    steps
+        What Make is to do.
+    shards
+        The number of its tasks; 0 if it is for all tiles at once.
+    """
+
+    name: str
+    steps: str
+    shards: int = 0
+
+    def dependency(self, number: str) -> str:
+        """When the job after this one may start, by sbatch's words: shards that failed hold nothing up."""
+        return f"{'afterany' if self.shards else 'afterok'}:{number}"
+
+
+def jobs_for(goal: str, shards: int) -> list[Job]:
+    """Jobs that a goal takes, each to start after the one before it.
+
+    ======== ================================================
+    goal     jobs
+    ======== ================================================
+    download avail; download in shards; missing
+    untar    untar in shards; missing
+    verify   verify in shards; missing
+    sync     avail; download and untar in shards; missing
+    ======== ================================================
+    """
+    first = [Job("avail", "avail")] if goal in ("download", "sync") else []
+    steps = "-k download untar" if goal == "sync" else goal
+    return [*first, Job(goal, steps, shards), Job("missing", "missing")]
+
+
+def script(job: Job, directory: Path, settings: Settings) -> str:
+    """Write the script of a job, which says all that it depends on but for PATH and HOME.
+
+    An array's task names its shard itself, so that some can be submitted alone: ``--array=3,7`` of 16.
+
+    Parameters
+    ----------
+    directory
+        Where its log is to be.
+    """
+    log = f"{directory / job.name}-{'%A_%a' if job.shards else '%j'}.log"
+    options = {"job-name": f"retrieve-{job.name}", "chdir": str(Path.cwd()), "output": log}
+    if job.shards:
+        options["array"] = f"1-{job.shards}"
+    lines = ["#!/bin/sh", *(f"#SBATCH --{name}={shlex.quote(value)}" for name, value in options.items())]
+    if settings.sbatch:
+        lines.append(f"#SBATCH {settings.sbatch}")
+    if _SERVICE in os.environ:
+        lines.append(f"export {_SERVICE}={shlex.quote(os.environ[_SERVICE])}")
+    # With a Python that is there, nothing is installed on the nodes, by all tasks at once.
+    lines.append(f"exec {shlex.join(make_command())} {_word('PYTHON', sys.executable)} \\")
+    words = [job.steps, *([f'SHARD="$SLURM_ARRAY_TASK_ID/{job.shards}"'] if job.shards else [])]
+    words += [_word(name, value) for name, value in settings.telling().items() if name not in _OF_SUBMIT]
+    return "\n".join([*lines, *_filled(words)]) + "\n"
+
+
+def submit(path: Path, dependency: str) -> str:
+    """Hand a script to sbatch and return the number of the job.
+
+    Raises
+    ------
+    RetrieveError
+        If sbatch refuses.
+    """
+    # A dependency that can never be met would keep a job in the queue for ever.
+    after = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
+    done = subprocess.run(
+        ["sbatch", "--parsable", *after, str(path)], env=_environment(), check=False, text=True, capture_output=True
+    )
+    said = [re.sub("^sbatch: (error: )?", "", line) for line in done.stderr.splitlines()]
+    # With several clusters the number is followed by the name of one.
+    number = done.stdout.strip().partition(";")[0]
+    if done.returncode or not number.isdecimal():
+        problem = "; ".join(said) or "it gave no number"
+        raise RetrieveError(f"sbatch refuses '{path}': {problem}; change SBATCH or SHARDS, or ask who runs the cluster")
+    for line in said:
+        complain(f"sbatch says of '{path}': {line}")
+    return number
+
+
+def cancel(numbers: list[str]) -> None:
+    """Take jobs out of the queue again."""
+    subprocess.run(["scancel", *numbers], check=False)
+
+
+def _word(name: str, value: str) -> str:
+    """A setting as a word of a shell's call of Make, which would expand a dollar."""
+    return shlex.quote(f"{name}={value.replace('$', '$$')}")
+
+
+def _environment() -> dict[str, str]:
+    """Our environment without what the Make that called us put into it, since jobs take it over."""
+    ours = {one.name.upper() for one in fields(Settings)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and name not in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "PYTHON", "HELP")
+    }
+
+
+def _filled(words: list[str]) -> list[str]:
+    """Lines of a command's words, with a backslash at the end of each but the last."""
+    lines = ["   "]
+    for word in words:
+        if len(lines[-1]) + len(word) > _WIDTH:
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]

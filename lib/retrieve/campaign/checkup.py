@@ -1,0 +1,194 @@
+"""Checkup: whether what a run needs is there, each question asked by itself, none of them changing anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import NamedTuple
+
+from retrieve.campaign.make import LOCK, make_command
+from retrieve.errors import RetrieveError, Transient, remedy
+from retrieve.settings import Settings
+from retrieve.source.faults import expiry
+from retrieve.source.opening import open_containers
+from retrieve.source.vospace import certificate
+from retrieve.tiles import read_lists
+from retrieve.wording import lifetime, size, some, span
+
+#: The oldest version of GNU Make with which the Makefile works.
+_MAKE = (4, 2)
+#: Seconds between two clocks from which certificates may be judged wrongly.
+_APART = 60.0
+#: Seconds in which a service answers, or there is something wrong.
+_PATIENCE = 10.0
+#: Bytes and inodes without which there is hardly room for a tile.
+_BYTES, _INODES = 1_000_000_000, 10_000
+#: A date that no file has which was just made.
+_DATE_NS = 1_600_000_000_123_456_789
+
+
+class Check(NamedTuple):
+    """An answer: what was asked for, whether it is well, and a line with the finding, and with the remedy if not."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Ask everything, one after the other; without a network what needs one is not well, and the rest is asked."""
+    hasty = replace(settings, retries=0, timeout=min(settings.timeout, _PATIENCE))
+    questions: dict[str, Callable[[], Iterator[Check]]] = {
+        "make": _make,
+        "python": _python,
+        "packages": _packages,
+        "tiles": partial(_tiles, settings),
+        "certificate": partial(_certificate, settings),
+        "container": partial(_containers, hasty),
+        **{name: partial(_room, name, getattr(settings, name.lower())) for name in ("STAMPS", "ARCHIVES", "DEST")},
+    }
+    for name, question in questions.items():
+        try:
+            yield from question()
+        except RetrieveError as error:
+            yield Check(name, False, str(error))
+        except ModuleNotFoundError as error:
+            yield Check(name, False, f"the package '{error.name}' is missing; install what '{LOCK}' lists")
+        except OSError as error:
+            yield Check(name, False, f"cannot use '{error.filename or name}': {remedy(error)}")
+
+
+def obstacle(directory: Path) -> str:
+    """Why nothing can be written in a directory, or where it would be made; empty if something can."""
+    try:
+        place = _existing(directory)
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"\0")
+            file.flush()
+            os.utime(file.fileno(), ns=(_DATE_NS, _DATE_NS))
+            kept = os.fstat(file.fileno()).st_mtime_ns
+    except OSError as error:
+        return f"cannot write in '{directory}': {remedy(error)}"
+    if abs(kept - _DATE_NS) > 2e9:
+        return f"the file system of '{place}' keeps no modification times; name a directory on another disk"
+    return ""
+
+
+def _existing(directory: Path) -> Path:
+    """A directory, or the nearest one above it that exists."""
+    return next(one for one in (directory, *directory.absolute().parents) if one.exists())
+
+
+def _make() -> Iterator[Check]:
+    text = subprocess.run([make_command()[0], "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"GNU Make (\d+)\.(\d+)\S*", text)
+    if found and (int(found[1]), int(found[2])) >= _MAKE:
+        yield Check("make", True, found[0])
+    else:
+        what = found[0] if found else "this Make"
+        yield Check(
+            "make", False, f"{what} is too old, 4.2 is needed; on macOS: 'brew install make', then type 'gmake'"
+        )
+
+
+def _python() -> Iterator[Check]:
+    # One that is too old has not come here.
+    yield Check("python", True, f"Python {python_version()}, '{sys.executable}'")
+
+
+def _packages() -> Iterator[Check]:
+    from packaging.requirements import Requirement
+
+    lines = re.findall(r"^(\w[^\\\n]*)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate()]
+    found = {one.name: _version(one.name) for one in wanted}
+    wrong = [one for one in wanted if not one.specifier.contains(found[one.name])]
+    if wrong:
+        named = ", ".join(f"{one.name} {found[one.name] or 'missing'}" for one in wrong[:3])
+        text = f"{some(len(wrong), 'package')} of {len(wanted)} not as in '{LOCK.name}': {named}"
+        yield Check("packages", False, f"{text}; run '{sys.executable} -m pip install -r {LOCK}'")
+    else:
+        yield Check("packages", True, f"the {len(wanted)} packages of '{LOCK.name}' in their versions")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _tiles(settings: Settings) -> Iterator[Check]:
+    for one in read_lists(settings.tiles) or ():
+        text = f"'{one.name}': {some(len(one.tiles), 'tile')}" + ("" if one.tiles else "; write some into it")
+        yield Check("tiles", bool(one.tiles), text)
+
+
+def _certificate(settings: Settings) -> Iterator[Check]:
+    path = certificate(settings)
+    if path is None:
+        text = "none, so only what everyone may read is there; make one with 'cadc-get-cert -u USER'"
+        yield Check("certificate", True, text)
+        return
+    ends = expiry(str(path))
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield Check("certificate", False, f"others may use '{path}', which holds your key; run 'chmod 600 {path}'")
+    else:
+        yield Check("certificate", True, f"'{path}' is good for {lifetime(ends)}, until {ends:%F %R} UTC")
+
+
+def _containers(settings: Settings) -> Iterator[Check]:
+    for container in open_containers(settings.input_path, settings):
+        try:
+            container.check()
+            # Again, now that the service is known and connected to.
+            begin = time.monotonic()
+            container.check()
+            took = 1000 * (time.monotonic() - begin)
+            yield Check("container", True, f"'{container.uri}' can be read; it answers in {took:.0f} ms")
+        except Transient as error:
+            # Neither would it tell the time, and may take long not to.
+            yield Check("container", False, str(error))
+            continue
+        except RetrieveError as error:
+            yield Check("container", False, str(error))
+        there = container.clock()
+        if there is not None:
+            yield _clock(there, container.uri)
+
+
+def _clock(there: datetime, uri: str) -> Check:
+    # A date in a header is cut to whole seconds.
+    ahead = (datetime.now(UTC) - there).total_seconds() - 0.5
+    text = f"{span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of '{uri}'"
+    if abs(ahead) <= _APART:
+        return Check("clock", True, text)
+    return Check("clock", False, f"{text}; set it: certificates are judged by it")
+
+
+def _room(name: str, directory: Path) -> Iterator[Check]:
+    problem = obstacle(directory)
+    if problem:
+        yield Check(name, False, problem)
+        return
+    status = os.statvfs(_existing(directory))
+    free = status.f_bavail * status.f_frsize
+    # Some file systems make inodes as they go, and report none at all.
+    inodes = f" and {status.f_favail} inodes" if status.f_files else ""
+    text = f"'{directory}': {size(free)}{inodes} free"
+    if free < _BYTES or (status.f_files and status.f_favail < _INODES):
+        yield Check(name, False, f"{text}; make room, or give {name} another directory")
+    else:
+        yield Check(name, True, text)

@@ -1,0 +1,228 @@
+"""Rounds of `sync`: each by Make, after a look whether the source answers, with pauses that spare one in trouble."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from retrieve.campaign.make import make_command
+from retrieve.errors import AccessError, RetrieveError, Transient
+from retrieve.host.messages import complain, remark
+from retrieve.host.program import Interrupt
+from retrieve.settings import Settings
+from retrieve.source.faults import expiry
+from retrieve.source.opening import open_containers
+from retrieve.source.vospace import certificate
+from retrieve.stamps.stamps import AVAILABLE, Stamps
+from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
+from retrieve.tiles import read_lists
+from retrieve.wording import some
+
+#: The longest pause while the source gives no listing, as a multiple of the usual one.
+LONGEST = 6
+#: Seconds between two looks at a certificate that has to be renewed.
+_LOOK = 10.0
+#: Tiles that are named when there are many.
+_NAMED = 5
+#: What Make says of a recipe that failed; the recipe has said why.
+_OF_MAKE = re.compile(r"\S*make(\[\d+\])?: ")
+
+
+class Tidings(NamedTuple):
+    """What there is to tell of a round.
+
+    Attributes
+    ----------
+    tiles, complete, done
+        Number of tiles that are listed, that are complete at the source, and that are here as they shall be.
+    new
+        How many more are done than before.
+    fetched, bytes
+        Number of archives that were fetched, and their bytes.
+    trouble
+        Why the source gave no listing; empty if it did.
+    """
+
+    tiles: int = 0
+    complete: int = 0
+    done: int = 0
+    new: int = 0
+    fetched: int = 0
+    bytes: int = 0
+    trouble: str = ""
+
+    @property
+    def all_done(self) -> bool:
+        """Whether there is nothing to wait for: each tile is here as it was listed just now."""
+        return not self.trouble and self.done == self.tiles
+
+
+class Rounds:
+    """Takes rounds, and remembers what was said in one, so that it is not said again in the next.
+
+    Attributes
+    ----------
+    goal
+        What is to become of a tile: ``unpacked``; ``here`` where there is nothing to unpack.
+    number
+        How many rounds were begun.
+    tidings
+        Those of the last round.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.goal = goal(settings)
+        self.number = 0
+        self._settings = settings
+        self._stamps = Stamps(settings.stamps, settings.product_set().model)
+        self._answered = False
+        self._without = 0
+        self._problem = ""
+        self._said: set[str] = set()
+        self._lacking: set[str] = set()
+        self.tidings = Tidings()
+        self.tidings = self.look()
+
+    def take(self) -> Tidings:
+        """Take a round.
+
+        Raises
+        ------
+        RetrieveError
+            If the lists cannot be used, or the source, which never answered before, refuses us and will go on to.
+        """
+        self.number += 1
+        read_lists(self._settings.tiles)
+        begin = datetime.now(UTC)
+        trouble = self._knock()
+        said = set() if trouble else self._make("sync")
+        self.tidings = self._tidings(begin, trouble)
+        if self.tidings.trouble:
+            # The tiles had no turn to say theirs again.
+            self._said |= said
+            self._without += 1
+        else:
+            self._said = said | self._make("report")
+            self._without = 0
+        return self.tidings
+
+    def look(self) -> Tidings:
+        """Look where the tiles stand, between two rounds or in the middle of one."""
+        return self._tidings(datetime.now(UTC), "")
+
+    def pause(self) -> float:
+        """Seconds until the next round."""
+        return pause(self._settings.every, self._without)
+
+    def _knock(self) -> str:
+        """Ask the source whether we may read it; return why not, after the problem was said where it is a new one."""
+        try:
+            for container in open_containers(self._settings.input_path, self._settings):
+                container.check()
+        except RetrieveError as error:
+            if isinstance(error, AccessError) and self._has_expired():
+                return self._wait_for_certificate(error)
+            if not (self._answered or isinstance(error, Transient)):
+                raise
+            self._complain(str(error))
+            return "the source does not answer"
+        self._answered, self._problem = True, ""
+        return ""
+
+    def _wait_for_certificate(self, error: AccessError) -> str:
+        """Wait until the certificate was renewed, which its file tells, then ask the source again."""
+        self._complain(f"{error}; the watch goes on when that is done")
+        while self._has_expired():
+            time.sleep(min(self._settings.every, _LOOK))
+        return self._knock()
+
+    def _has_expired(self) -> bool:
+        path = certificate(self._settings)
+        if path is None:
+            return False
+        try:
+            expiry(str(path))
+        except AccessError:
+            return True
+        return False
+
+    def _complain(self, problem: str) -> None:
+        """Say what keeps the source from us, once."""
+        if problem != self._problem:
+            complain(problem)
+        self._problem = problem
+
+    def _make(self, target: str) -> set[str]:
+        """Make a target; show the lines on its stderr that were not said before, and return them all."""
+        said: set[str] = set()
+        # All settings are those that the watch began with, whatever another `make avail` is given meanwhile.
+        given = [f"{name}={value}".replace("$", "$$") for name, value in self._settings.given.items()]
+        command = [*make_command(), target, *given]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
+            try:
+                self._show(process.stderr, said)
+            except Interrupt:
+                process.terminate()
+                self._show(process.stderr, said)
+                raise
+        return said
+
+    def _show(self, lines: Iterable[str], said: set[str]) -> None:
+        for line in lines:
+            if _OF_MAKE.match(line):
+                continue
+            if line not in self._said | said:
+                complain(line.rstrip("\n"))
+            said.add(line)
+
+    def _tidings(self, begin: datetime, trouble: str) -> Tidings:
+        """Look where the tiles stand, and what the runs of a round that began then have done."""
+        now = survey(self._settings, self._stamps)
+        runs = [run for run in now.runs if run.begin >= begin]
+        if any(run.verb == "avail" and run.status == 0 for run in runs):
+            self._name_lacking({one.tile for one in now.tiles if one.state in (INCOMPLETE, UNSEEN)})
+        elif not trouble:
+            trouble = "the source gave no listing"
+        fetched = [run.result for run in runs if run.verb == "download"]
+        done = now.counts()[self.goal]
+        return Tidings(
+            len(now.tiles),
+            len(self._stamps.tiles(AVAILABLE).keys() & {one.tile for one in now.tiles}),
+            done,
+            done - self.tidings.done if self.number else 0,
+            sum(one.get("fetched", 0) for one in fetched),
+            sum(one.get("bytes", 0) for one in fetched),
+            trouble,
+        )
+
+    def _name_lacking(self, lacking: set[str]) -> None:
+        """Say which tiles are not complete at the source, where that was not said before."""
+        new = sorted(lacking - self._lacking)
+        if new:
+            more = f" and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
+            remark(
+                self._settings,
+                f"{some(len(new), 'tile')} not complete at the source, waited for: {', '.join(new[:_NAMED])}{more}; "
+                "'make missing' says what lacks",
+            )
+        self._lacking |= lacking
+
+
+def pause(every: float, without: int) -> float:
+    """Seconds from the end of a round to the next one.
+
+    ==========================================  =======================
+    rounds in a row without a listing            pause
+    ==========================================  =======================
+    0 or 1                                      `every`
+    2, 3                                        twice, four times it
+    4 or more                                   `LONGEST` times it
+    ==========================================  =======================
+    """
+    return every * min(2 ** max(without - 1, 0), LONGEST)

@@ -1,0 +1,121 @@
+"""Decisions: what to do about an archive, and why it lacks here, from what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from retrieve.archives import Archive, Held, Verified
+from retrieve.wording import some
+
+#: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
+REASONS = NOT_LISTED, NOT_AT_SOURCE, DAMAGED, NEWER, NOT_FETCHED = (
+    "not listed yet",
+    "not at the source",
+    "damaged",
+    "newer at the source",
+    "not fetched",
+)
+
+
+class Decision(Enum):
+    """What to do about one archive of a tile."""
+
+    KEEP = "keep"
+    HASH = "hash"
+    INSPECT = "inspect"
+    FETCH = "fetch"
+
+
+def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False) -> Decision:
+    """Decide what to do about an archive from its listing, its record and one `stat`.
+
+    Parameters
+    ----------
+    wanted
+        The archive at the source.
+    verified
+        What the stamp of the downloaded tile recorded of it, if anything.
+    held
+        The file on disk, if there is one.
+    md5_may_be_old
+        Whether the source keeps the MD5 of a file that was rewritten; see `md5_may_be_old`.
+
+    Notes
+    -----
+    The first row that fits:
+
+    =====================================  ==========================================  ========
+    on disk                                known of it                                 decision
+    =====================================  ==========================================  ========
+    absent, or of another length           anything                                    FETCH
+    mtime as recorded                      verified as the content that is wanted      KEEP
+    mtime as recorded                      verified, with another MD5 than is wanted   FETCH
+    any mtime                              an MD5, the source's or the recorded one    HASH
+    mtime is the date at the source        no MD5 anywhere                             INSPECT
+    any other mtime                        no MD5 anywhere                             FETCH
+    =====================================  ==========================================  ========
+
+    Where MD5s may be old, a content is the wanted one only if its date is too, and the source's MD5 counts only for a
+    file that has the date at the source as its mtime.
+
+    HASH fetches if the MD5 of the file is not `expected_md5`. INSPECT fetches if the file is not sound (a gzip stream
+    to its end, a FITS file to its last block). A fetched archive is given the date at the source as its mtime: so one
+    without any stamp or MD5 can be told from an older one of the same length.
+    """
+    if held is None or held.bytes != wanted.bytes:
+        return Decision.FETCH
+    dated = held.mtime_ns == wanted.date_ns
+    known = verified is not None and verified.archive.same_content(wanted)
+    if md5_may_be_old and verified is not None:
+        known = known and verified.archive.date == wanted.date
+    if verified is not None and verified.mtime_ns == held.mtime_ns:
+        if known:
+            return Decision.KEEP
+        if wanted.md5 and wanted.md5 != verified.md5:
+            return Decision.FETCH
+    if known or (wanted.md5 and (dated or not md5_may_be_old)):
+        return Decision.HASH
+    return Decision.INSPECT if dated else Decision.FETCH
+
+
+def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
+    """MD5 that a file on disk should have: of what was verified as the wanted content, else the source's."""
+    if verified is not None and verified.archive.same_content(wanted):
+        return verified.md5
+    return wanted.md5
+
+
+def md5_may_be_old(source: str) -> bool:
+    """Whether the MD5s at a source may be those of older bytes: Cavern keeps them when a mounted file is rewritten."""
+    return source.startswith("arc:") or "~arc/" in source
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What a tile lacks here.
+
+    Attributes
+    ----------
+    reason
+        One of `REASONS`.
+    names
+        The archives that it is about.
+    """
+
+    reason: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.names:
+            return f"{self.reason}; run 'make avail'"
+        return f"{self.reason}: {', '.join(self.names) if len(self.names) < 3 else some(len(self.names), 'archive')}"
+
+
+def lack_of(archive: Archive, verified: Verified | None, held: Held | None, decision: Decision) -> str | None:
+    """Say why an archive that is at the source lacks here; None if it does not. See `lacks`."""
+    if decision is Decision.KEEP:
+        return None
+    if verified is None or held is None:
+        return NOT_FETCHED
+    return DAMAGED if verified.archive.same_content(archive) else NEWER

@@ -1,0 +1,245 @@
+"""Delivery: the archives that a plan asks for are proved right or fetched, and whole tiles are stamped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from retrieve.archives import Archive, Verified
+from retrieve.decisions import Decision, expected_md5
+from retrieve.delivery.part import remove_outdated_parts
+from retrieve.delivery.plan import TilePlan
+from retrieve.delivery.pool import GivenUp, Result, in_parallel
+from retrieve.delivery.transfer import Fetcher
+from retrieve.errors import AccessError, SourceError, Transient, remedy
+from retrieve.formats.kinds import unsound
+from retrieve.host.disk import hold, md5_of, sync_directory
+from retrieve.host.progress import Progress
+from retrieve.settings import Settings
+from retrieve.source.opening import open_container
+from retrieve.source.patience import RateLimit
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
+
+#: Archives that fail one after the other, whatever was tried, after which no other one is asked for; with more jobs
+#: than half of it, twice as many as there are jobs.
+_ENOUGH = 20
+#: Pauses that are worth a line, in seconds.
+_LONG = 10.0
+
+
+@dataclass
+class Tally:
+    """What came of a delivery.
+
+    Attributes
+    ----------
+    fetched, bytes
+        Number of archives that were fetched, and their bytes.
+    proved
+        Number of archives that were here already without a record, or with another mtime, and proved right.
+    done
+        Number of tiles that are here and stamped.
+    failed
+        By tile: the problem of each of its archives that failed.
+    fatal
+        The delivery was given up: the next archive would have met the same problem.
+    """
+
+    fetched: int = 0
+    bytes: int = 0
+    proved: int = 0
+    done: int = 0
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    fatal: bool = False
+
+    @property
+    def failures(self) -> int:
+        """Number of archives that failed."""
+        return sum(map(len, self.failed.values()))
+
+
+class Delivery:
+    """Carries out plans, tile after tile, with several archives at once.
+
+    Parameters
+    ----------
+    plans
+        The tiles to bring home.
+    """
+
+    def __init__(self, plans: list[TilePlan], settings: Settings, stamps: Stamps) -> None:
+        self.tally = Tally()
+        self._plans = {plan.tile: plan for plan in plans}
+        self._settings = settings
+        self._stamps = stamps
+        self._progress = Progress("download", unit="B", quiet=settings.quiet)
+        self._stop = threading.Event()
+        self._limit = RateLimit(settings.rate)
+        self._guard = threading.Lock()
+        self._told_until = 0.0
+        self._failed_in_a_row = 0
+        self._fetchers: dict[str, Fetcher] = {}
+        self._fetched: set[str] = set()
+        self._verified: dict[str, dict[str, Verified]] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of tiles to bring home."""
+        return len(self._plans)
+
+    def access_ends(self) -> datetime | None:
+        """When the first of the credentials that the delivery needs ends, if they do.
+
+        Raises
+        ------
+        SourceError
+            If a source cannot be reached, or the credentials cannot be used: then nothing was begun.
+        """
+        sources = {plan.stamp.source for plan in self._plans.values() if Decision.FETCH in plan.decisions.values()}
+        ends = [self._fetcher(source).container.access_ends() for source in sources]
+        return min((end for end in ends if end), default=None)
+
+    def run(self) -> None:
+        """Bring the tiles home; what fails is in the tally, and said at once.
+
+        A stop from outside (Ctrl-C, SIGTERM) ends the transfers; part files stay, to go on from.
+        """
+        work = [item for plan in self._plans.values() for item in plan.todo()]
+        remove_outdated_parts(self._settings.archives, (archive for _, archive in work))
+        for plan in self._plans.values():
+            self._verified[plan.tile] = {one.archive.name: one for one in plan.kept()}
+            self._stamp_if_whole(plan)
+        if not work:
+            return
+        self._progress.total = sum(archive.bytes for _, archive in work)
+        jobs = min(self._settings.jobs, len(work))
+        # Closed within the progress: the bar is gone only when no thread writes to it any more.
+        self._progress.note(f"0/{len(work)} archives", 0)
+        with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
+            for result in results:
+                self._count(result)
+                self._progress.note(
+                    f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
+                )
+
+    def _act(self, tile: str, archive: Archive) -> Verified:
+        """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
+        plan = self._plans[tile]
+        verified = self._prove(plan, archive)
+        if verified is None:
+            fetcher = self._fetcher(plan.stamp.source)
+            try:
+                verified = fetcher.fetch(archive)
+            except AccessError as error:
+                # One file may be closed to the caller in a container that is open: then the others can be had.
+                fetcher.container.check()
+                raise self._or_enough(SourceError(str(error))) from error
+            except Transient as error:
+                raise self._or_enough(error) from error
+            self._failed_in_a_row = 0
+            self._fetched.add(archive.name)
+        else:
+            self._progress.advance(archive.bytes)
+        return verified
+
+    def _or_enough(self, error: SourceError) -> SourceError:
+        """Give back the error, or one that ends the run if too many archives failed before this one."""
+        with self._guard:
+            self._failed_in_a_row += 1
+            count = self._failed_in_a_row
+        if count < max(_ENOUGH, 2 * self._settings.jobs):
+            return error
+        return GivenUp(f"{error}; {count} failed in a row, so the run ends: run 'make download' again later")
+
+    def _prove(self, plan: TilePlan, archive: Archive) -> Verified | None:
+        decision = plan.decisions[archive.name]
+        path = self._settings.archives / archive.name
+        held = hold(path)
+        if decision is Decision.FETCH or held is None or (decision is Decision.INSPECT and unsound(path)):
+            return None
+        md5 = md5_of(path)
+        if decision is Decision.HASH and md5 != expected_md5(archive, plan.record.verified.get(archive.name)):
+            return None
+        return Verified(archive, md5, held.mtime_ns)
+
+    def _fetcher(self, source: str) -> Fetcher:
+        with self._guard:
+            if source not in self._fetchers:
+                self._fetchers[source] = Fetcher(
+                    open_container(source, self._settings),
+                    self._settings.archives,
+                    self._settings.retries,
+                    self._progress.advance,
+                    self._pausing,
+                    self._stop,
+                    self._limit,
+                )
+            return self._fetchers[source]
+
+    def _pausing(self, seconds: float) -> None:
+        """Say that the source makes us wait, once for all archives that wait at the same time."""
+        with self._guard:
+            now = time.monotonic()
+            if self._settings.quiet or seconds < _LONG or now < self._told_until:
+                return
+            self._told_until = now + seconds
+        self._progress.say(f"the source is busy; trying again in {seconds:.0f} s")
+
+    def _count(self, result: Result) -> None:
+        tally = self.tally
+        if result.verified is None:
+            if result.fatal:
+                self._give_up(result.tile, str(result.problem))
+            else:
+                self._progress.say(str(result.problem))
+                tally.failed.setdefault(result.tile, []).append(str(result.problem))
+            return
+        archive, md5 = result.verified.archive, result.verified.md5
+        if result.name in self._fetched:
+            if archive.md5 not in (None, md5):
+                self._progress.say(
+                    f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was "
+                    "kept"
+                )
+            tally.fetched += 1
+            tally.bytes += archive.bytes
+        else:
+            tally.proved += 1
+        self._verified[result.tile][result.name] = result.verified
+        self._stamp_if_whole(self._plans[result.tile])
+
+    def _give_up(self, tile: str, problem: str) -> None:
+        """Stop: the next archive would meet the same problem. What of them meets it meanwhile is not told again."""
+        if not self.tally.fatal:
+            self._progress.say(problem)
+        self.tally.failed.setdefault(tile, []).append(problem)
+        self.tally.fatal = True
+        self._stop.set()
+
+    def _stamp_if_whole(self, plan: TilePlan) -> None:
+        """Stamp a tile once each of its archives is verified.
+
+        If an archive changed at the source since it was listed, the stamp of the source is brought up to date first.
+        """
+        verified = self._verified[plan.tile]
+        if len(verified) < len(plan.stamp.archives):
+            return
+        del self._verified[plan.tile]
+        try:
+            self._stamp(plan, {one.name: verified[one.name] for one in plan.stamp.archives})
+        except OSError as error:
+            self._give_up(plan.tile, f"cannot stamp tile {plan.tile} in '{self._settings.stamps}': {remedy(error)}")
+        else:
+            self.tally.done += 1
+
+    def _stamp(self, plan: TilePlan, ordered: dict[str, Verified]) -> None:
+        now = Stamp(plan.stamp.source, tuple(one.archive for one in ordered.values()), plan.stamp.lacking)
+        mtime_ns = plan.stamp_ns
+        if now.archives != plan.stamp.archives:
+            state = INCOMPLETE if now.lacking else AVAILABLE
+            mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
+        sync_directory(self._settings.archives)
+        self._stamps.write(DOWNLOADED, plan.tile, Record(now.source, ordered).text(), mtime_ns, sync=True)

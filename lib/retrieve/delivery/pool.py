@@ -1,0 +1,90 @@
+"""A pool of threads that acts on archives, where a failure is a value and a stop is prompt."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from retrieve.archives import Archive, Verified
+from retrieve.errors import AccessError, SourceError, Transient, remedy
+from retrieve.host.processes import in_threads
+
+#: What the next archive would meet as well: no room, no permission, a disk that fails, no descriptor.
+_EVERYWHERE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
+    errno.ENOENT, errno.ENOTDIR, errno.ESTALE,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one archive that was to be fetched.
+
+    Attributes
+    ----------
+    tile, name
+        Tile number and archive.
+    verified
+        The archive as it is here now; None if it failed.
+    problem
+        One line with the problem and the remedy; None if it did not fail.
+    fatal
+        The problem would be that of every other archive as well: there is no point in going on.
+    """
+
+    tile: str
+    name: str
+    verified: Verified | None = None
+    problem: str | None = None
+    fatal: bool = False
+
+
+class GivenUp(SourceError):
+    """So many archives failed one after the other that the next ones would, too."""
+
+
+class Stopped(BaseException):
+    """The run was told to stop; not an `Exception`, so that nothing takes it for a fault."""
+
+
+def in_parallel(
+    work: Iterable[tuple[str, Archive]], act: Callable[[str, Archive], Verified], jobs: int, stop: threading.Event
+) -> Iterator[Result]:
+    """Run `act` on archives with `jobs` threads; yield the results as they come.
+
+    Failures of one archive are values in its result. Close the iterator to end the threads before their time.
+
+    Parameters
+    ----------
+    work
+        Tile and archive of each; taken as threads become free, in order, so that tile after tile is finished.
+    stop
+        Set it to have the threads end; what they are in the middle of raises `Stopped`.
+    """
+
+    def attempt(item: tuple[str, Archive]) -> Result | None:
+        try:
+            result = _result(*item, act)
+        except Stopped:
+            return None
+        if result.fatal:
+            stop.set()
+        return result
+
+    with closing(in_threads(attempt, work, jobs, stop)) as results:
+        yield from (result for _, result in results if result)
+
+
+def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]) -> Result:
+    what = f"cannot fetch '{archive.name}'"
+    try:
+        return Result(tile, archive.name, act(tile, archive))
+    except Transient as error:
+        return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again")
+    except SourceError as error:
+        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, (AccessError, GivenUp)))
+    except OSError as error:
+        return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=error.errno in _EVERYWHERE)

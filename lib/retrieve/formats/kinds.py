@@ -1,0 +1,47 @@
+"""Kinds: what a file is by its name, and whether it is whole as that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retrieve.formats import fits
+from retrieve.formats.gunzip import GzipError, gunzip
+
+
+def unsound(path: Path) -> str | None:
+    """Say what is wrong with a file, by its kind: ``.tgz`` or ``.gz``, ``.fits`` or ``.fits.fz``, else nothing.
+
+    A part file's kind is that of the archive that it will be.
+    """
+    name = path.name
+    if any(end in name for end in (".tgz", ".gz")):
+        return _gzip_problem(path)
+    if ".fits" in name:
+        return fits.problem(path)
+    return None
+
+
+def _gzip_problem(path: Path) -> str | None:
+    try:
+        for _ in gunzip(path):
+            pass
+    except GzipError as error:
+        return "it is empty" if path.stat().st_size == 0 else f"no whole gzip stream: {error}"
+    return None
+
+
+def check_fits(path: Path, check: str) -> str | None:
+    """Say what is wrong with a file if it is FITS; see `unpack` for the meaning of `check`."""
+    if check == "none" or not is_fits(path.name):
+        return None
+    return fits.problem(path) or (fits.content_problem(path) if check == "full" else None)
+
+
+def is_fits(name: str) -> bool:
+    """Whether a file is FITS, by its name."""
+    return name.endswith((".fits", ".fits.fz"))
+
+
+def is_tar(name: str) -> bool:
+    """Whether an archive is one to unpack, by its name."""
+    return name.endswith((".tgz", ".tar.gz"))

@@ -1,0 +1,255 @@
+"""Placing: unpacked tiles get their places in the output tree, then their stamps, some tiles at a time.
+
+The order makes each step safe to stop at. First what was unpacked, and the lists that name it, are on disk; then files
+are renamed to their places and obsolete ones removed; then that is on disk; then come the stamps. What a run left
+undone, the next one does again: no stamp stands for it yet.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from retrieve.archives import nanoseconds
+from retrieve.formats.kinds import is_tar
+from retrieve.host.disk import sync_directory, sync_file_system
+from retrieve.host.lock import turn
+from retrieve.output.claims import Claims, Contest
+from retrieve.output.staging import TileJob, TileOutcome, failed
+from retrieve.output.tree import Refused, Tree
+from retrieve.shards import Shard
+from retrieve.stamps.members import MEMBERS, OBSOLETE, Members, pack, read_members, unpack_list
+from retrieve.stamps.stamps import EXTRACTED, Record, Stamps
+
+
+class Placing:
+    """Places and stamps the tiles of a run.
+
+    Parameters
+    ----------
+    jobs
+        All tiles of the run.
+    keep
+        Whether archives stay after they were unpacked.
+    shard
+        The share of the tiles that the run is about, if it is not about all: others may be placed at the same time.
+    """
+
+    def __init__(
+        self, jobs: list[TileJob], stamps: Stamps, destination: Path, *, keep: bool, shard: Shard | None = None
+    ) -> None:
+        self._jobs = {job.tile: job for job in jobs}
+        self._stamps = stamps
+        self._tree = Tree(destination)
+        self._claims = Claims(stamps)
+        self._keep = keep
+        news = stamps.directory / "placed"
+        self._news = News(news) if shard else None
+        if shard is None:
+            news.unlink(missing_ok=True)
+        #: Tiles and archives whose files are not in the tree yet, whatever the lists say.
+        self._absent: set[tuple[str, str]] = set()
+        #: Tiles whose stamps were taken, since a file that theirs gave way to is gone.
+        self.reopened: set[str] = set()
+
+    def place(self, outcomes: list[TileOutcome]) -> Iterator[TileOutcome]:
+        """Place and stamp some tiles that were unpacked; a tile for which that fails has a problem afterwards."""
+        outcomes = [self._attempt(self._prepare, outcome) for outcome in outcomes]
+        prepared = any(not outcome.problem for outcome in outcomes)
+        if prepared:
+            self._sync(self._tree.destination, self._stamps.directory)
+            with self._turn():
+                self._tell(f"{outcome.tile}\n" for outcome in outcomes if not outcome.problem)
+                outcomes = [self._attempt(self._announce, outcome) for outcome in outcomes]
+                sync_directory(self._stamps.directory / MEMBERS)
+                self._absent = {(one.tile, name) for one in outcomes for name in one.fresh}
+                outcomes = [self._attempt(self._adopt, outcome) for outcome in outcomes]
+        for outcome in outcomes:
+            shutil.rmtree(self._jobs[outcome.tile].staging, ignore_errors=True)
+        if prepared:
+            outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
+            self._sync(self._tree.destination, self._stamps.directory)
+            with self._turn():
+                done = [one.tile for one in outcomes if not one.problem and one.tile not in self.reopened]
+                for path in (self._stamps.path(EXTRACTED, tile) for tile in done):
+                    path.with_name(f".{path.name}").rename(path)
+            if done:
+                sync_directory(self._stamps.directory / EXTRACTED)
+        yield from outcomes
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Have the tree and everybody's lists to this run alone for a moment; know what the others did to them."""
+        if self._news is None:
+            yield
+            return
+        with turn(self._stamps.directory):
+            for tile, *reopened in self._news.read():
+                self._claims.look_again(tile)
+                if reopened and tile in self._jobs:
+                    self.reopened.add(tile)
+            yield
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        """Tell other shards; before anything is done, since this run may be killed while it does it."""
+        if self._news:
+            self._news.tell(lines)
+
+    def _attempt(self, step: Callable[[TileOutcome], TileOutcome], outcome: TileOutcome) -> TileOutcome:
+        if outcome.problem:
+            return outcome
+        try:
+            return step(outcome)
+        except Refused as error:
+            return replace(outcome, problem=f"cannot unpack tile '{outcome.tile}': {error}")
+        except OSError as error:
+            return failed(outcome.tile, self._tree.destination, error)
+
+    def _prepare(self, outcome: TileOutcome) -> TileOutcome:
+        """Look for what is in the way, then write down what is going to be in the output tree."""
+        job = self._jobs[outcome.tile]
+        for number in range(len(outcome.fresh)):
+            obstacle = self._tree.obstacle(job.staging / str(number))
+            if obstacle:
+                raise Refused(obstacle)
+        self._claims.prepare(outcome.tile, outcome.members)
+        return outcome
+
+    def _announce(self, outcome: TileOutcome) -> TileOutcome:
+        """Have the list of a tile replace its earlier one, but for what gave way since that was read."""
+        if outcome.carried:
+            now, members = read_members(self._stamps, outcome.tile), unpack_list(outcome.members)
+            given_way = {
+                (name, path)
+                for name in now.keys() & members.keys() - set(outcome.fresh) - {OBSOLETE}
+                for path, size in now[name].files.items()
+                if size is None and members[name].files.get(path) is not None
+            }
+            if given_way:
+                for name, path in given_way:
+                    members[name].files[path] = None
+                outcome = replace(outcome, members=pack(members))
+                self._claims.prepare(outcome.tile, outcome.members)
+        else:
+            # Whatever was taken of it comes back.
+            self.reopened.discard(outcome.tile)
+        self._claims.announce(outcome.tile)
+        return outcome
+
+    def _adopt(self, outcome: TileOutcome) -> TileOutcome:
+        job = self._jobs[outcome.tile]
+        outdone: set[str] = set()
+        lost: list[tuple[str, str]] = []
+        for number, name in enumerate(outcome.fresh):
+            staging = job.staging / str(number)
+            date_ns = nanoseconds(outcome.record.verified[name].archive.date)
+            contest = Contest(staging, self._tree.destination, self._claims, self._absent, date_ns, outdone)
+            self._tree.adopt(staging, contest.settle)
+            self._absent.discard((outcome.tile, name))
+            lost += [(name, path) for path in contest.lost]
+        if lost or outdone or outcome.replaces:
+            members = unpack_list(outcome.members)
+            obsolete = members.pop(OBSOLETE, None)
+            for name, path in lost:
+                members[name].files[path] = None
+            if obsolete:
+                self._remove(outcome.tile, set(obsolete.files))
+            # What gave way to this tile in the meantime is noted in its list, which may be its own.
+            self._claims.write(outcome.tile, pack(self._with_outdone(outcome.tile, members, outdone)))
+        return replace(outcome, outdone=tuple(sorted(outdone)))
+
+    def _with_outdone(self, tile: str, members: Members, outdone: set[str]) -> Members:
+        for path in outdone:
+            for claim in self._claims.of(path):
+                if claim.tile == tile and claim.bytes is None and claim.archive in members:
+                    members[claim.archive].files[path] = None
+        return members
+
+    def _remove(self, tile: str, obsolete: set[str]) -> None:
+        """Remove files that an earlier version of a tile had, unless another archive brought them, too."""
+        shared = {path: list(self._claims.of(path)) for path in obsolete}
+        gone = {path for path, claims in shared.items() if all(claim.bytes is None for claim in claims)}
+        for path in gone:
+            for claim in shared[path]:
+                # Its own file there had given way to the one that goes now.
+                self._tell([f"{claim.tile} reopened\n"])
+                self._stamps.remove(EXTRACTED, claim.tile)
+                self.reopened.add(claim.tile)
+        self._tree.remove(gone)
+
+    def _prepare_stamp(self, outcome: TileOutcome) -> TileOutcome:
+        text = (outcome.record if self._keep else freed(outcome.record)).text()
+        path = self._stamps.path(EXTRACTED, outcome.tile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{outcome.tile}")
+        temporary.write_text(text, encoding="utf-8")
+        os.utime(temporary, ns=(outcome.mtime_ns, outcome.mtime_ns))
+        return outcome
+
+    def _sync(self, *directories: Path) -> None:
+        for directory in {directory.stat().st_dev: directory for directory in directories}.values():
+            sync_file_system(directory)
+
+
+class News:
+    """What shards that are at work at the same time tell each other: a line per tile whose list or stamp they change.
+
+    Read and written in one's turn only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = path.stat().st_size if path.exists() else 0
+
+    def read(self) -> list[list[str]]:
+        """Words of the lines that are new: a tile, and ``reopened`` if its stamp was taken."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            text = file.read()
+        self._position += len(text)
+        return [line.split() for line in text.decode().splitlines()]
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Add some lines."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+
+
+def freed(record: Record) -> Record:
+    """Give a record whose tar archives are gone, since they were unpacked."""
+    return Record(
+        record.source,
+        {name: replace(one, mtime_ns=0) if is_tar(name) else one for name, one in record.verified.items()},
+    )
+
+
+def free(tile: str, stamps: Stamps, archives: Path) -> tuple[int, int]:
+    """Delete the archives of a tile that was unpacked, once its stamp says so.
+
+    Returns
+    -------
+    tuple
+        Number of archives, and their bytes.
+    """
+    found = stamps.read(EXTRACTED, tile)
+    record, downloaded = stamps.extracted(tile), stamps.downloaded(tile).verified
+    if found is None or not record.verified:
+        return 0, 0
+    gone = freed(record)
+    if gone != record:
+        stamps.write(EXTRACTED, tile, gone.text(), found[1], sync=True)
+    count = size = 0
+    for name, one in gone.verified.items():
+        if is_tar(name) and name in downloaded and downloaded[name].md5 == one.md5:
+            try:
+                (archives / name).unlink()
+            except FileNotFoundError:
+                continue
+            count, size = count + 1, size + one.archive.bytes
+    return count, size

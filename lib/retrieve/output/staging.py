@@ -1,0 +1,225 @@
+"""Staging: one tile is unpacked into a directory of its own, where it waits for its place in the output tree.
+
+The function `unpack_tile` runs in a process of its own: what it is given and what it returns is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieve.archives import Held, Verified
+from retrieve.errors import remedy
+from retrieve.formats.kinds import is_tar
+from retrieve.host.disk import hold
+from retrieve.output.tree import Refused
+from retrieve.output.unpack import Limits, unpack
+from retrieve.products import expected_file
+from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members
+from retrieve.stamps.stamps import Record, Stamps
+
+#: Directory below the destination in which tiles are unpacked before they get their place.
+STAGING = ".unpacking"
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """What a process needs in order to unpack one tile.
+
+    Attributes
+    ----------
+    tile
+        Tile number.
+    stamps
+        Where its stamps are.
+    archives, destination
+        Directory of the archives, and the one that holds the output tree.
+    check, limits
+        See `unpack`.
+    partial
+        Whether a refused archive leaves the others of its tile: else it keeps the whole tile back.
+    """
+
+    tile: str
+    stamps: Stamps
+    archives: Path
+    destination: Path
+    check: str
+    limits: Limits
+    partial: bool = False
+
+    @property
+    def staging(self) -> Path:
+        """Directory of our own on the file system of the destination; each archive has one of its own in it."""
+        return self.destination / STAGING / self.stamps.directory.name / self.tile
+
+
+@dataclass(frozen=True)
+class TileOutcome:
+    """What became of a tile that was to be unpacked.
+
+    Attributes
+    ----------
+    record, mtime_ns
+        What its stamp is to say, and the mtime that it is to have.
+    members
+        Its list of members, packed; it names the files of its earlier version that are to be removed, too.
+    fresh
+        The archives that were unpacked, those that changed, in the order of their staging directories.
+    carried
+        Whether it has others, whose files an earlier run unpacked.
+    files
+        Number of files that it has in the output tree.
+    replaces
+        Whether its earlier version had files that this one has not.
+    outdone
+        Paths that another archive brought as well, with other content; the newer is in its place.
+    lacking
+        What its archives should have held: a line each.
+    refused
+        The problem of each archive that was left out, a line each.
+    problem
+        One line with the problem and the remedy.
+    full
+        The problem is that the disk is full.
+    """
+
+    tile: str
+    record: Record = field(default_factory=Record)
+    mtime_ns: int = 0
+    members: bytes = b""
+    fresh: tuple[str, ...] = ()
+    carried: bool = False
+    files: int = 0
+    replaces: bool = False
+    outdone: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    problem: str | None = None
+    full: bool = False
+
+
+def unpack_tile(job: TileJob) -> TileOutcome:
+    """Unpack what changed of one tile into its staging directory, where it is left."""
+    found = job.stamps.downloaded_with_mtime(job.tile)
+    if found is None:
+        return TileOutcome(job.tile, problem=f"the stamp of tile '{job.tile}' is damaged; run 'make download'")
+    record, mtime_ns = found
+    previous = read_members(job.stamps, job.tile)
+    try:
+        shutil.rmtree(job.staging, ignore_errors=True)
+        outcome = _unpack_archives(job, record, previous)
+    except Refused as error:
+        problem = TileOutcome(job.tile, problem=f"cannot unpack tile '{job.tile}': {error}")
+    except OSError as error:
+        problem = failed(job.tile, job.destination, error)
+    else:
+        # With an archive left out the stamp stays behind, so that the tile is collected again.
+        return TileOutcome(mtime_ns=mtime_ns - bool(outcome["refused"]), **outcome)
+    shutil.rmtree(job.staging, ignore_errors=True)
+    return problem
+
+
+def failed(tile: str, destination: Path, error: OSError) -> TileOutcome:
+    """Say that the operating system refused something to a tile."""
+    return TileOutcome(
+        tile,
+        problem=f"cannot unpack tile '{tile}' into '{destination}': {remedy(error)}",
+        full=error.errno in (errno.ENOSPC, errno.EDQUOT),
+    )
+
+
+def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[str, Any]:
+    """Unpack the archives that are not those that were unpacked before; give the fields of the outcome."""
+    before = job.stamps.extracted(job.tile).verified
+    verified: dict[str, Verified] = {}
+    members: Members = {}
+    fresh: list[str] = []
+    refused: list[str] = []
+    for name, one in record.verified.items():
+        if not is_tar(name):
+            continue
+        verified[name] = one
+        if name in before and name in previous and before[name].md5 == previous[name].md5 == one.md5:
+            members[name] = previous[name]
+            continue
+        try:
+            members[name] = Unpacked(one.md5, one.archive.date, _unpack_archive(job, one, len(fresh)))
+        except Refused as error:
+            if not job.partial:
+                raise
+            shutil.rmtree(job.staging / str(len(fresh)), ignore_errors=True)
+            refused.append(f"cannot unpack {error}")
+            del verified[name]
+            continue
+        fresh.append(name)
+    # What this run is not about, such as products that PRODUCTS leaves out now, stays.
+    verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
+    members |= {name: one for name, one in previous.items() if name not in members and name != OBSOLETE}
+    paths = paths_of(members)
+    obsolete = sorted(paths_of(previous) - paths)
+    listed = members | ({OBSOLETE: Unpacked(OBSOLETE, OBSOLETE, dict.fromkeys(obsolete, 0))} if obsolete else {})
+    return {
+        "tile": job.tile,
+        "record": Record(record.source, verified),
+        "members": pack(listed),
+        "fresh": tuple(fresh),
+        "carried": len(members) > len(fresh),
+        "files": len(paths),
+        "replaces": bool(obsolete),
+        "refused": tuple(refused),
+        "lacking": tuple(_lacking(job, {name: members[name] for name in fresh})),
+    }
+
+
+def _unpack_archive(job: TileJob, one: Verified, number: int) -> dict[str, int]:
+    path = job.archives / one.archive.name
+    if hold(path) != Held(one.archive.bytes, one.mtime_ns):
+        raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
+    staging = _made(job.staging / str(number))
+    try:
+        return unpack(path, staging, job.check, job.limits)
+    except Refused as error:
+        # What was verified against the source's MD5 is the source's fault.
+        remedy = (
+            "it is so at the source, and fetching it again will not help: ask who made it"
+            if one.archive.md5 == one.md5
+            else "delete it to have it fetched again, or ask who made it"
+        )
+        raise Refused(f"'{path}': {error}; {remedy}") from error
+
+
+def _made(directory: Path) -> Path:
+    while True:
+        try:
+            directory.mkdir(parents=True)
+        except FileNotFoundError:
+            continue  # another shard found what is above it empty, and removed that
+        return directory
+
+
+def _lacking(job: TileJob, members: Members) -> Iterator[str]:
+    """Say which archives are whole but do not hold what they are there for."""
+    for name, one in members.items():
+        wanted = expected_file(name, job.tile)
+        if not one.files:
+            yield f"'{job.archives / name}' holds no file; ask who made it"
+        elif wanted and not any(path.endswith(f"/{wanted}") for path in one.files):
+            yield f"'{job.archives / name}' holds no '{wanted}'; ask who made it"
+
+
+def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:
+    """Remove what is left in the staging directories of some tiles, by this run or by one that was killed."""
+    directory = destination / STAGING / stamps.directory.name
+    with suppress(FileNotFoundError):
+        left = {path.name for path in directory.iterdir()}
+        for tile in left.intersection(tiles):
+            shutil.rmtree(directory / tile, ignore_errors=True)
+    for empty in (directory, directory.parent):
+        with suppress(OSError):  # another run may be using it
+            empty.rmdir()

@@ -1,0 +1,265 @@
+"""Verification: archives and unpacked files are read again and compared with what the stamps say of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from retrieve.archives import Verified
+from retrieve.formats import fits
+from retrieve.formats.kinds import check_fits, is_fits
+from retrieve.host.disk import hold, md5_of
+from retrieve.output.claims import Claims
+from retrieve.output.tree import Refused, Tree
+from retrieve.stamps.members import MEMBERS, OBSOLETE, read_members
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+
+#: How a file compares with its record, in the signs of `rclone check`: as recorded, here only, recorded only,
+#: different, cannot be told.
+SAME, UNKNOWN, GONE, DIFFERENT, ERROR = "=", "-", "+", "*", "!"
+BAD = (GONE, DIFFERENT, ERROR)
+#: Files up to this many bytes are read whole.
+_SMALL = 4 << 20
+
+
+@dataclass(frozen=True)
+class VerifyJob:
+    """What a process needs in order to verify one tile.
+
+    Attributes
+    ----------
+    check
+        See `unpack`.
+    same
+        Whether what is as recorded is reported, too.
+    """
+
+    tile: str
+    stamps: Stamps
+    archives: Path
+    destination: Path
+    check: str
+    same: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the report.
+
+    Attributes
+    ----------
+    sign
+        One of the signs above.
+    path
+        Of the archive, or of the file below the destination.
+    why
+        What is wrong, if that needs words.
+    archive
+        Whether it is an archive.
+    """
+
+    sign: str
+    path: str
+    why: str = ""
+    archive: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.path}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a tile: how many archives and files were read, and what was found.
+
+    Attributes
+    ----------
+    state
+        Mtimes of the stamps that it was compared with, in nanoseconds; 0 where there is none.
+    """
+
+    tile: str
+    archives: int
+    files: int
+    findings: tuple[Finding, ...]
+    state: tuple[int, int] = (0, 0)
+
+    def bad(self, *, archive: bool) -> list[Finding]:
+        """Archives, or files, that are not as recorded."""
+        return [one for one in self.findings if one.archive is archive and one.sign in BAD]
+
+
+def state_of(stamps: Stamps, tile: str) -> tuple[int, int]:
+    """Mtimes of the stamps that a tile is compared with."""
+    return stamps.mtime_ns(DOWNLOADED, tile) or 0, stamps.mtime_ns(EXTRACTED, tile) or 0
+
+
+def verify_tile(job: VerifyJob) -> Verdict:
+    """Read the archives and the unpacked files of a tile again."""
+    state = state_of(job.stamps, job.tile)
+    archives = list(_archives(job))
+    files = list(_files(job))
+    shown = tuple(one for one in archives + files if one.sign != SAME or job.same)
+    return Verdict(job.tile, len(archives), sum(one.sign != UNKNOWN for one in files), shown, state)
+
+
+def _archives(job: VerifyJob) -> Iterator[Finding]:
+    unpacked = job.stamps.extracted(job.tile).verified
+    for name, one in job.stamps.downloaded(job.tile).verified.items():
+        path = job.archives / name
+        before = unpacked.get(name)
+        try:
+            if hold(path) is None and before and before.mtime_ns == 0 and before.md5 == one.md5:
+                continue  # freed after it was unpacked
+            yield Finding(*_compare_archive(path, one), archive=True)
+        except OSError as error:
+            yield Finding(ERROR, str(path), str(error.strerror).lower(), archive=True)
+
+
+def _compare_archive(path: Path, one: Verified) -> tuple[str, str, str]:
+    held = hold(path)
+    if held is None:
+        return GONE, str(path), "it is not here"
+    if held.bytes != one.archive.bytes:
+        return DIFFERENT, str(path), f"{held.bytes} bytes rather than {one.archive.bytes}"
+    return (SAME, str(path), "") if md5_of(path) == one.md5 else (DIFFERENT, str(path), "another MD5")
+
+
+def _files(job: VerifyJob) -> Iterator[Finding]:
+    unpacked = job.stamps.extracted(job.tile).verified
+    if not unpacked and job.stamps.mtime_ns(EXTRACTED, job.tile) is None:
+        return
+    members = read_members(job.stamps, job.tile)
+    wanted: dict[str, int | None] = {}
+    for name, one in unpacked.items():
+        if name not in members or members[name].md5 != one.md5:
+            yield Finding(ERROR, str(job.stamps.directory / MEMBERS / f"{job.tile}.gz"), f"it does not list '{name}'")
+            return
+        # A path that two archives brought counts as that whose file is there.
+        wanted |= {path: size for path, size in members[name].files.items() if size is not None or path not in wanted}
+    for name in members.keys() - unpacked.keys() - {OBSOLETE}:
+        wanted |= dict.fromkeys(members[name].files.keys() - wanted.keys())
+    tree = Tree(job.destination)
+    for directory, group in groupby(sorted(path.rpartition("/")[::2] for path in wanted), key=lambda pair: pair[0]):
+        names = [name for _, name in group]
+        try:
+            with tree.directory(directory) as descriptor:
+                yield from _compare_files(
+                    job, directory, descriptor, {one: wanted[f"{directory}/{one}"] for one in names}
+                )
+        except (FileNotFoundError, Refused):
+            yield from (Finding(GONE, f"{directory}/{name}", "its directory is not here") for name in names)
+
+
+def _compare_files(job: VerifyJob, directory: str, descriptor: int, wanted: dict[str, int | None]) -> Iterator[Finding]:
+    there = set(os.listdir(descriptor))
+    for name, size in wanted.items():
+        path = f"{directory}/{name}"
+        if name not in there:
+            yield Finding(GONE, path, "it is not here")
+            continue
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            yield Finding(DIFFERENT, path, "no regular file")
+        elif size is not None and status.st_size != size:
+            yield Finding(DIFFERENT, path, f"{status.st_size} bytes rather than {size}")
+        else:
+            try:
+                problem = _content_problem(job, path, descriptor, status.st_size)
+            except OSError as error:
+                yield Finding(ERROR, path, str(error.strerror).lower())
+                continue
+            yield Finding(DIFFERENT, path, problem) if problem else Finding(SAME, path)
+    for name in sorted(there - wanted.keys()):
+        if stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+            yield Finding(UNKNOWN, f"{directory}/{name}")
+
+
+def _content_problem(job: VerifyJob, path: str, directory: int, size: int) -> str | None:
+    if job.check == "none" or not is_fits(path):
+        return None
+    if size > _SMALL:
+        return check_fits(job.destination / path, job.check)
+    descriptor = os.open(path.rpartition("/")[2], os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        content = os.read(descriptor, size + 1)
+    finally:
+        os.close(descriptor)
+    return fits.problem_of(content) or (fits.content_problem_of(content) if job.check == "full" else None)
+
+
+def without_others(verdict: Verdict, claims: Claims) -> Verdict:
+    """Leave out the files that only seemed unknown: those of another tile in the same directory."""
+    findings = tuple(one for one in verdict.findings if one.sign != UNKNOWN or not any(claims.of(one.path)))
+    return Verdict(verdict.tile, verdict.archives, verdict.files, findings, verdict.state)
+
+
+def take_stamps(verdict: Verdict, stamps: Stamps) -> None:
+    """Remove the stamps that vouch for what is bad, so that the next download or untar mends it."""
+    for one in verdict.bad(archive=True):
+        if one.sign != GONE:
+            # Where no MD5 is known, an archive whose mtime is the date at the source would be taken for right.
+            os.utime(one.path)
+        stamps.remove(DOWNLOADED, verdict.tile)
+    if verdict.bad(archive=False):
+        stamps.remove(EXTRACTED, verdict.tile)
+
+
+class Checkpoint:
+    """What a run verified so far, so that the next one goes on there if this one is stopped.
+
+    Parameters
+    ----------
+    kind
+        The settings that decide what is verified; a run with others starts anew.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path = path
+        self.seed = f"{random.getrandbits(64):016x}"
+        self.verdicts: dict[str, Verdict] = {}
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        if lines and lines[0].startswith(f"# {kind} "):
+            self.seed = lines[0].split()[-1]
+            self._read(lines[1:])
+        else:
+            path.write_text(f"# {kind} {self.seed}\n", encoding="utf-8")
+
+    def _read(self, lines: list[str]) -> None:
+        findings: list[Finding] = []
+        for line in lines:
+            fields = line.rstrip("\n").split("\t")
+            if not line.endswith("\n"):
+                return  # the run was stopped while it wrote
+            if fields[0] == "":
+                findings.append(Finding(fields[1], fields[2], fields[3], fields[4] == "archive"))
+                continue
+            tile, downloaded, extracted, archives, files = fields
+            state = int(downloaded), int(extracted)
+            self.verdicts[tile] = Verdict(tile, int(archives), int(files), tuple(findings), state)
+            findings = []
+
+    def add(self, verdict: Verdict, state: tuple[int, int]) -> None:
+        """Note a verdict, and the stamps that the tile has now."""
+        lines = [
+            f"\t{one.sign}\t{one.path}\t{one.why}\t{'archive' if one.archive else 'file'}\n" for one in verdict.findings
+        ]
+        lines.append(f"{verdict.tile}\t{state[0]}\t{state[1]}\t{verdict.archives}\t{verdict.files}\n")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+    def finish(self) -> None:
+        """Forget everything: the run is complete."""
+        self._path.unlink(missing_ok=True)
+
+    def sample(self, tiles: list[str], share: float) -> list[str]:
+        """Choose a share of the tiles at random, at least one; the same ones when a run goes on."""
+        if share >= 1 or not tiles:
+            return tiles
+        ranked = sorted(tiles, key=lambda tile: zlib.crc32(f"{self.seed}{tile}".encode()))
+        return sorted(ranked[: max(round(len(tiles) * share), 1)])

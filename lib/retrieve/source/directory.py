@@ -1,0 +1,97 @@
+"""Local directories of archives, such as a container that is mounted or was copied."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from retrieve.archives import Archive, date_of
+from retrieve.errors import AccessError, Gone, ListingError, Transient
+from retrieve.source.container import CHUNK, Body
+from retrieve.source.listing import Listing
+
+#: Files after which progress is told.
+_MANY = 1000
+
+
+class Directory:
+    """A local directory, such as a container that is mounted or was copied."""
+
+    md5_may_be_old = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uri = str(path)
+
+    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
+        """List the directory; see `Container`."""
+        listing = Listing()
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    listing.nodes += 1
+                    if listing.nodes % _MANY == 0:
+                        seen(listing.nodes)
+                    if entry.is_dir():
+                        listing.containers += 1
+                    elif not matches(entry.name):
+                        listing.others += 1
+                    elif entry.is_file():
+                        status = entry.stat()
+                        listing.archives[entry.name] = Archive(
+                            entry.name, status.st_size, None, date_of(status.st_mtime_ns)
+                        )
+                    else:
+                        listing.astray[entry.name] = "it leads to no file"
+        except OSError as error:
+            raise ListingError(f"cannot list '{self.path}': {error.strerror}; may you read it?") from error
+        return listing
+
+    def look_up(self, name: str) -> Archive | None:
+        """Look at one file; see `Container`."""
+        try:
+            status = (self.path / name).stat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Archive(name, status.st_size, None, date_of(status.st_mtime_ns))
+
+    def check(self) -> None:
+        """Make sure that the directory can be read; see `Container`."""
+        if not os.access(self.path, os.R_OK | os.X_OK):
+            raise AccessError(f"cannot read '{self.path}'; ask its owner for access")
+
+    def access_ends(self) -> None:
+        """Never; see `Container`."""
+
+    def clock(self) -> None:
+        """There is none; see `Container`."""
+
+    @contextmanager
+    def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
+        """Open one file; see `Container`."""
+        try:
+            file = (self.path / name).open("rb")
+        except FileNotFoundError as error:
+            raise Gone("it does not exist") from error
+        except OSError as error:
+            raise AccessError(f"{error.strerror}; ask its owner for access") from error
+        with file:
+            file.seek(start)
+            status = os.fstat(file.fileno())
+            yield Body(start, status.st_size, None, int(status.st_mtime), self._chunks(file, status.st_mtime_ns))
+
+    @staticmethod
+    def _chunks(file: BinaryIO, mtime_ns: int) -> Iterator[bytes]:
+        try:
+            while chunk := file.read(CHUNK):
+                yield chunk
+            if os.fstat(file.fileno()).st_mtime_ns != mtime_ns:
+                raise Transient("it was written to while it was read")
+        except OSError as error:
+            raise Transient(str(error.strerror).lower()) from error

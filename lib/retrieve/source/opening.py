@@ -1,0 +1,54 @@
+"""Opening: INPUT_PATH names containers of VOSpace or local directories, and each is opened as what it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from retrieve.errors import AccessError, SettingError
+from retrieve.settings import Settings
+from retrieve.source.container import Container
+from retrieve.source.directory import Directory
+from retrieve.source.vospace import VOSpace
+
+
+def open_containers(input_path: str, settings: Settings) -> list[Container]:
+    """Open what ``INPUT_PATH`` names: a container or several with spaces between them; see `open_container`."""
+    words = [input_path] if Path(input_path).is_dir() else input_path.split()
+    if not words:
+        raise SettingError("INPUT_PATH names no container; give it vos:…, arc:… or a directory")
+    return [open_container(word, settings) for word in dict.fromkeys(words)]
+
+
+def open_container(input_path: str, settings: Settings) -> Container:
+    """Open a VOSpace container by its URI, or a local directory.
+
+    Parameters
+    ----------
+    input_path
+        Such as ``INPUT_PATH``.
+    settings
+        For `certfile` (empty for the default of `vos`), `insecure`, `timeout` (seconds without a byte after which a
+        request is given up) and `retries` (how often a request of a listing is made again).
+
+    Raises
+    ------
+    SettingError
+        If it is neither.
+    AccessError
+        If the certificate cannot be used.
+    """
+    if re.match("(vos|vault|arc):", input_path):
+        if settings.certfile and not Path(settings.certfile).is_file():
+            raise AccessError(
+                f"no certificate '{settings.certfile}'; make it with "
+                f"'cadc-get-cert -u USER --cert-filename {settings.certfile}'"
+            )
+        return VOSpace(input_path.rstrip("/"), settings)
+    if re.match("[a-z][a-z0-9+.-]*:", input_path) and not Path(input_path).exists():
+        raise SettingError(
+            f"unknown kind of container '{input_path}'; give INPUT_PATH vos:, vault:, arc: or a directory"
+        )
+    if not Path(input_path).is_dir():
+        raise SettingError(f"no directory '{input_path}'; give INPUT_PATH vos:…, arc:… or a directory that exists")
+    return Directory(Path(input_path))

@@ -1,0 +1,381 @@
+"""VOSpace: a container of Vault or Cavern, through the `vos` client.
+
+The only module that imports `vos`, which provides the registry, the capabilities, the credentials and the sessions. The
+two services behind it differ: Vault (``vos:``, ``vault:``) pages its listings and redirects to storage hosts that
+serve ranges; Cavern (``arc:``) lists a container in one document and sends the bytes itself, from their start.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import mktime_tz, parsedate_tz
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import quote, unquote, urlparse
+
+from retrieve.archives import Archive
+from retrieve.errors import AccessError, Gone, ListingError, Transient
+from retrieve.host.processes import in_threads
+from retrieve.settings import Settings
+from retrieve.source.container import CHUNK, Body
+from retrieve.source.faults import expiry, naming, refuse_html
+from retrieve.source.listing import Listing, gather
+from retrieve.source.nodes import archive_of, is_container, is_readable, parse_node, target_of
+from retrieve.source.pages import Page, parse_page
+from retrieve.source.patience import patiently
+
+if TYPE_CHECKING:
+    import requests
+    from cadcutils.exceptions import HttpException
+    from lxml import etree
+    from vos.vos import EndPoints
+
+    from retrieve.source.connections import Connections
+
+#: Bytes of a listing read at once.
+_PIECE = 1 << 18
+#: Links that may lead to links.
+_LINKS = 10
+#: Seconds to wait for a connection to be made, if TIMEOUT is not less.
+_CONNECT = 20.0
+#: Chunks of a limited rate in a second: of no more than this many at once is the rate exceeded for a moment.
+_CHUNKS_PER_SECOND = 8
+#: Asks for the bytes of a file as they are stored: nothing on the way should pack them once more.
+_AS_STORED = {"Accept-Encoding": "identity"}
+_Answer = TypeVar("_Answer")
+
+
+def certificate(settings: Settings) -> Path | None:
+    """Where the proxy certificate is that would be shown to a service, whether it is good or not; None for none."""
+    import vos
+
+    named = settings.certfile or vos.Client.VOSPACE_CERTFILE
+    return Path(named) if named else None
+
+
+class _Addresses(NamedTuple):
+    """Where a service is: its nodes, its files, and where transfers are negotiated."""
+
+    nodes: str
+    files: str
+    transfer: str
+
+
+class VOSpace:
+    """A container of Vault or Cavern, through the `vos` client.
+
+    Parameters
+    ----------
+    uri
+        ``vos:PATH``, ``vault:PATH``, ``arc:PATH``, or the long form ``vos://cadc.nrc.ca~vault/PATH``.
+    settings
+        See `open_container`.
+    """
+
+    def __init__(self, uri: str, settings: Settings) -> None:
+        self.uri = uri
+        self._settings = settings
+        self._timeout = (min(_CONNECT, settings.timeout), settings.timeout)
+        self._path = quote(urlparse(uri).path.strip("/"))
+        self._threads = threading.local()
+        # The client reads and writes the registry's cache below $HOME, which two threads must not do at once.
+        self._making = threading.Lock()
+        self._paged = False
+        self._known: _Addresses | None = None
+        self._connections: Connections | None = None
+
+    @property
+    def md5_may_be_old(self) -> bool:
+        """True for Cavern; see `Container`."""
+        return not self._paged
+
+    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
+        """List the container: on Vault page by page, on Cavern in one answer; see `Container` and `gather`."""
+        with naming(f"cannot list '{self.uri}'", self._credentials), _advising():
+            url = self._open()
+
+            def ask(cursor: str, before: int) -> Page:
+                return self._again(lambda _: self._page(url, cursor, matches, lambda count: seen(before + count)))
+
+            listing = gather(ask, paged=self._paged)
+            threads = min(self._settings.jobs, len(listing.links))
+            with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
+                for (name, (_, target)), found in targets:
+                    if isinstance(found, Archive):
+                        listing.archives[name] = replace(found, name=name)
+                    else:
+                        listing.astray[name] = f"it leads to '{target}', and {found}"
+            return listing
+
+    def look_up(self, name: str) -> Archive | None:
+        """Ask for one node; see `Container`."""
+        with naming(f"cannot look up '{name}'", self._credentials), _advising():
+            try:
+                node = self._follow(f"{self._addresses().nodes}/{self._path}/{quote(name)}", {"limit": "0"})
+            except Gone:
+                return None
+            archive = archive_of(node)
+            return replace(archive, name=name) if archive else None
+
+    def access_ends(self) -> datetime | None:
+        """When the certificate ends; see `Container`."""
+        with naming(f"cannot reach '{self.uri}'", self._credentials):
+            certificate = self._endpoints().conn.subject.certificate
+            return expiry(certificate) if certificate else None
+
+    def clock(self) -> datetime | None:
+        """Read the Date of any answer; see `Container`."""
+        import requests
+
+        with naming(f"cannot reach '{self.uri}'", str):
+            # The service is known then all the same.
+            with suppress(AccessError):
+                self._endpoints()
+            with requests.Session() as session:
+                session.trust_env = False  # else it would send what ~/.netrc has for this host
+                answer = session.get(
+                    self._known.nodes,
+                    params={"limit": "0"},
+                    timeout=self._timeout,
+                    verify=not self._settings.insecure,
+                    stream=True,
+                )
+                date = parsedate_tz(answer.headers.get("Date", ""))
+        return datetime.fromtimestamp(mktime_tz(date), UTC) if date else None
+
+    @contextmanager
+    def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
+        """Open one file; see `Container`."""
+        from cadcutils.exceptions import HttpException
+
+        with ExitStack() as stack:
+            with naming("", self._credentials):
+                url = self._file_url(name, attempt)
+                try:
+                    response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
+                except HttpException as error:
+                    if not start or not _is_past_the_end(error):
+                        raise
+                    response = stack.enter_context(self._get(url, headers=_AS_STORED))
+                body = _body(response, start)
+            # What the caller does with the bytes is no concern of `naming`: its disk may be full.
+            yield replace(body, chunks=self._chunks(response))
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the bytes as they are stored: with Content-Encoding gzip they are the .tgz itself."""
+        rate = self._settings.rate
+        size = min(CHUNK, int(rate / _CHUNKS_PER_SECOND) + 1) if rate else CHUNK
+        with naming("", self._credentials):
+            yield from response.raw.stream(size, decode_content=False)
+
+    def _file_url(self, name: str, attempt: int) -> str:
+        """Where to get a file: on Vault the first try follows a redirect, later ones the negotiated hosts in turn."""
+        if attempt and self._paged:
+            urls = self._negotiated(f"{self.uri}/{name}")
+            if urls:
+                return urls[(attempt - 1) % len(urls)]
+        return f"{self._addresses().files}/{self._path}/{quote(name)}"
+
+    def _negotiated(self, uri: str) -> list[str]:
+        """Pre-authorised URLs of a file on the hosts that have it; none where that cannot be negotiated now."""
+        from xml.etree.ElementTree import ParseError
+
+        import requests
+        from cadcutils import exceptions as cadc
+        from cadcutils.net import Transfer
+
+        # Without a security method, which would bring URLs that are not pre-authorised, too.
+        negotiation = Transfer(self._endpoints().session)
+        uri = self._threads.client.fix_uri(uri)
+        try:
+            return negotiation.transfer(self._addresses().transfer, uri, Transfer.DIRECTION_PULL_FROM)
+        except (cadc.HttpException, requests.RequestException, OSError, RuntimeError, ParseError):
+            return []
+
+    def check(self) -> None:
+        """Ask whether the caller may read the container; see `Container`."""
+        with naming(f"cannot read '{self.uri}'", self._credentials):
+            self._open()
+
+    def _open(self) -> str:
+        """Return the URL at which the container is listed, which the caller may read.
+
+        One that the caller may not read is shown as an empty one, with status 200.
+        """
+        root = self._follow(f"{self._addresses().nodes}/{self._path}", {"limit": "0", "detail": "max"})
+        if not is_container(root):
+            raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
+        if not is_readable(root):
+            raise AccessError(f"you may not read it{self._credentials()}")
+        return self._url_of(root.get("uri", ""))
+
+    def _follow(self, url: str, query: dict[str, str]) -> etree._Element:
+        """Ask for a node, and if it is a link for the one that it leads to.
+
+        Raises
+        ------
+        Gone
+            If there is none, or the link leads out of the service.
+        """
+        for _ in range(_LINKS):
+            node = self._again(lambda _, url=url: self._node(url, query))
+            target = target_of(node)
+            if target is None:
+                return node
+            url = self._beside(node.get("uri", ""), target)
+        raise Gone("leads in a circle")
+
+    def _target(self, link: tuple[str, str]) -> Archive | str:
+        """Archive that a link leads to, or why it leads to none."""
+        try:
+            return archive_of(self._follow(self._beside(*link), {"limit": "0"})) or "that is no file"
+        except AccessError:
+            return "you may not read that"
+        except Gone as error:
+            return str(error).partition(";")[0]
+
+    def _beside(self, uri: str, target: str) -> str:
+        """URL of the node that a link leads to, if that is in the same service."""
+        if not urlparse(target).netloc or urlparse(target).netloc != urlparse(uri).netloc:
+            raise Gone("that is out of reach of this service")
+        return self._url_of(target)
+
+    def _url_of(self, uri: str) -> str:
+        return f"{self._addresses().nodes}/{quote(unquote(urlparse(uri).path.strip('/')))}"
+
+    def _node(self, url: str, query: dict[str, str]) -> etree._Element:
+        with self._get(url, params=query) as response:
+            return parse_node(response.content)
+
+    def _page(self, url: str, cursor: str, matches: Callable[[str], object], seen: Callable[[int], None]) -> Page:
+        query = {"limit": str(self._settings.page)} if self._paged else {}
+        if cursor:
+            query["uri"] = cursor
+        with self._get(url, params=query) as response:
+            return parse_page(response.raw.stream(_PIECE, decode_content=True), matches, seen, cursor)
+
+    def _again(self, action: Callable[[int], _Answer]) -> _Answer:
+        """Make a request of a listing, and again where it fails in a way that may pass."""
+
+        def attempt(number: int) -> _Answer:
+            with naming("", self._credentials):
+                return action(number)
+
+        return patiently(attempt, self._settings.retries, time.sleep)
+
+    def _endpoints(self) -> EndPoints:
+        """URLs, credentials and session for this thread: a session must not be shared between threads."""
+        if not hasattr(self._threads, "endpoints"):
+            import vos
+            from cadcutils.util import check_version
+
+            from retrieve.source.connections import Connections
+
+            # Else PyPI is asked for a newer version, without a limit of time; the lock file says which one is used.
+            check_version.checked = ["vos"]
+            with self._making:
+                self._threads.client = vos.Client(
+                    vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
+                )
+                try:
+                    endpoints = self._threads.client.get_endpoints(self.uri)
+                    known = self._known or _Addresses(endpoints.nodes, endpoints.files, endpoints.transfer)
+                except (AttributeError, RuntimeError) as error:  # what vos makes of any fault there
+                    raise Transient(
+                        "the service's registry does not answer; check the network, and give INSECURE=yes if the "
+                        "server has a certificate of its own making"
+                    ) from error
+                if endpoints.conn.subject.certificate:
+                    expiry(endpoints.conn.subject.certificate)
+                if self._connections is None:
+                    self._connections = Connections(
+                        self._settings.jobs + 1,
+                        insecure=self._settings.insecure,
+                        certificate=endpoints.conn.subject.certificate,
+                    )
+                self._known = known
+            session = endpoints.session
+            # Its own retries wait at least 30 s, and only for some of the faults that pass.
+            session.retry = False
+            session.mount("https://", self._connections)
+            session.request = partial(session.request, timeout=self._timeout)
+            self._paged = "vault" in endpoints.uri
+            self._threads.endpoints = endpoints
+        return self._threads.endpoints
+
+    def _addresses(self) -> _Addresses:
+        """Return the addresses of the service, asked for once.
+
+        The client would look them up again every ten minutes, in each thread, in a cache that the others write.
+        """
+        self._endpoints()
+        return self._known
+
+    @contextmanager
+    def _get(self, url: str, **options: object) -> Iterator[requests.Response]:
+        session = self._endpoints().session
+        with session.get(url, stream=True, **options) as response:
+            refuse_html(response)
+            yield response
+
+    def _credentials(self) -> str:
+        """Say whom the service takes the caller for and what to do about it; never a secret."""
+        certificate = self._endpoints().conn.subject.certificate
+        if certificate is None:
+            return " without a certificate; make one with 'cadc-get-cert -u USER'"
+        try:
+            expiry(certificate)
+        except AccessError as error:  # while the run went on
+            return f" with '{certificate}': {error}"
+        return f" with the certificate '{certificate}'; ask the owner for access, or give CERTFILE another"
+
+
+@contextmanager
+def _advising() -> Iterator[None]:
+    """Say what to do about a fault that did not pass: nothing may be concluded from half a listing."""
+    try:
+        yield
+    except Transient as error:
+        text = str(error)
+        raise ListingError(text if "; " in text else f"{text}; try again later") from error
+
+
+def _body(response: requests.Response, start: int) -> Body:
+    from cadcutils.net import extract_md5
+
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdigit() else None
+    if response.status_code == 206:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if not match or int(match[1]) != start:
+            raise Transient("another range was sent than was asked for")
+        total = int(match[2])
+    else:
+        start = 0
+        if response.status_code == 204:
+            total = 0
+    modified = parsedate_tz(response.headers.get("Last-Modified", ""))
+    return Body(
+        start,
+        total,
+        extract_md5(response.headers),
+        mktime_tz(modified) if modified else None,
+        iter(()),
+    )
+
+
+def _range(start: int) -> dict[str, str]:
+    return {"Range": f"bytes={start}-"} if start else {}
+
+
+def _is_past_the_end(error: HttpException) -> bool:
+    """Whether a range was refused because the file is not that long (any more)."""
+    response = getattr(error.orig_exception, "response", None)
+    return getattr(response, "status_code", None) == 416

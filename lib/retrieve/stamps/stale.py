@@ -1,0 +1,43 @@
+"""Stale tiles: those whose stamp is older than the one of the step before, as Make collected them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from retrieve.host.disk import write_whole
+from retrieve.shards import Shard
+from retrieve.stamps.stamps import Stamps
+
+#: Seconds after which a list of Make's is not going to be read any more.
+_LEFT = 3600.0
+
+
+def collected(stamps: Stamps, verb: str, shard: Shard | None) -> set[str]:
+    """Tiles that Make collected for a verb: those whose stamp is older than the one before it.
+
+    Each Make has a list of its own, named in the environment. It becomes that of the last run, or of its shard.
+    """
+    last = stamps.directory / f"stale-{verb}{shard.suffix if shard else ''}"
+    path = Path(os.environ.get("COLLECTED", last))
+    try:
+        tiles = set(path.read_text().split())
+        path.rename(last)
+        # Those of runs that did not come to this.
+        for left in stamps.directory.glob(f".stale-*-{verb}"):
+            if left.stat().st_mtime < last.stat().st_mtime - _LEFT:
+                left.unlink()
+    except FileNotFoundError:
+        return set()
+    return tiles
+
+
+def collect(stamps: Stamps, verb: str, before: Iterable[str], after: str) -> None:
+    """Collect for a verb the tiles whose stamp is older than the one before it, as Make does.
+
+    For the commands that do without Make.
+    """
+    done = stamps.tiles(after)
+    stale = (tile for state in before for tile, ns in stamps.tiles(state).items() if done.get(tile, -1) < ns)
+    write_whole(stamps.directory / f"stale-{verb}", "".join(f"{tile}\n" for tile in stale))

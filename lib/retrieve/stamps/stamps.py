@@ -1,0 +1,290 @@
+"""Stamps: a small file per tile and state, whose mtime Make compares.
+
+The mtime of a stamp is the newest date among its archives at the source, so that Make compares the source's clock
+with the source's clock. `downloaded` and `extracted` take over the mtime of the stamp that they answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retrieve.archives import Archive, Verified, nanoseconds
+from retrieve.errors import RetrieveError
+from retrieve.host.disk import hold, sync_directory
+from retrieve.host.lock import lock
+from retrieve.shards import Shard
+
+#: The states of a tile, which are the names of the directories of stamps.
+AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
+    "available", "incomplete", "downloaded", "extracted", "missing"
+)  # fmt: skip
+
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What `available/TILE` and `incomplete/TILE` say: the archives of a tile at the source.
+
+    Attributes
+    ----------
+    source
+        URI of the container.
+    archives
+        The archives that are there, in the order of the products.
+    lacking
+        Names of those that are not.
+    """
+
+    source: str
+    archives: tuple[Archive, ...]
+    lacking: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Write the stamp: the source, then a line per archive: name, bytes, MD5 or ``-``, date."""
+        lines = [f"# {self.source}", *map(_archive_line, self.archives)]
+        lines += ["\t".join((name, _NONE, _NONE, _NONE)) for name in self.lacking]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def date_ns(self) -> int:
+        """Newest date among the archives in nanoseconds since 1970; 0 if there are none."""
+        # As texts they sort as in time; to read all of a survey's would take a tenth of its listing.
+        return nanoseconds(max(archive.date for archive in self.archives)) if self.archives else 0
+
+    @classmethod
+    def parse(cls, text: str) -> Stamp:
+        """Read what `text` wrote; further fields of a line are ignored.
+
+        Raises
+        ------
+        ValueError
+            If it is not a stamp.
+        """
+        source, rows = rows_of(text)
+        archives = tuple(_archive(row) for row in rows if row[1] != _NONE)
+        return cls(source, archives, tuple(row[0] for row in rows if row[1] == _NONE))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `downloaded/TILE` says: the archives that were verified here, by name.
+
+    Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds, and another one, the
+    file's own MD5, where the source knows none or another.
+    """
+
+    source: str = ""
+    verified: dict[str, Verified] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Write the record."""
+        return "\n".join([f"# {self.source}", *map(_verified_line, self.verified.values())]) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Record:
+        """Read what `text` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is not a record.
+        """
+        source, rows = rows_of(text)
+        return cls(source, {row[0]: _verified(row) for row in rows})
+
+
+def _archive_line(archive: Archive) -> str:
+    return f"{archive.name}\t{archive.bytes}\t{archive.md5 or _NONE}\t{archive.date}"
+
+
+def rows_of(text: str) -> tuple[str, list[list[str]]]:
+    """Source of a stamp or a record, and the fields of its lines.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or not all of one.
+    """
+    if not text.startswith("# ") or not text.endswith("\n"):
+        raise ValueError("not a stamp, or not all of one")
+    first, *lines = text.splitlines()
+    rows = [line.split("\t") for line in lines]
+    if rows and min(map(len, rows)) < 4:
+        raise ValueError("not a stamp: a line has too few fields")
+    return first[2:], rows
+
+
+def _archive(row: list[str]) -> Archive:
+    return Archive(row[0], int(row[1]), None if row[2] == _NONE else row[2], row[3])
+
+
+def _verified_line(one: Verified) -> str:
+    line = f"{_archive_line(one.archive)}\t{one.mtime_ns}"
+    return line if one.md5 == one.archive.md5 else f"{line}\t{one.md5}"
+
+
+def _verified(row: list[str]) -> Verified:
+    return Verified(_archive(row), row[5] if len(row) > 5 else row[2], int(row[4]))
+
+
+class Stamps:
+    """The stamps of one PSF model: a directory per state, a file per tile.
+
+    Parameters
+    ----------
+    root
+        The user's directory of stamps.
+    model
+        PSF model, or ``files``.
+    """
+
+    def __init__(self, root: Path, model: str) -> None:
+        self.directory = root / model
+        self.listing = self.directory / "listing"
+
+    def path(self, state: str, tile: str) -> Path:
+        """Where the stamp of a tile is, whether it exists or not."""
+        return self.directory / state / tile
+
+    def tiles(self, state: str) -> dict[str, int]:
+        """Tiles in a state, and the mtime of their stamps in nanoseconds."""
+        try:
+            with os.scandir(self.directory / state) as entries:
+                return {one.name: one.stat().st_mtime_ns for one in entries if not one.name.startswith(".")}
+        except FileNotFoundError:
+            return {}
+
+    def count(self, state: str) -> int:
+        """Number of tiles in a state."""
+        try:
+            with os.scandir(self.directory / state) as entries:
+                return sum(not one.name.startswith(".") for one in entries)
+        except FileNotFoundError:
+            return 0
+
+    def mtime_ns(self, state: str, tile: str) -> int | None:
+        """Mtime of a stamp in nanoseconds; None without one."""
+        held = hold(self.path(state, tile))
+        return held.mtime_ns if held else None
+
+    def read(self, state: str, tile: str) -> tuple[str, int] | None:
+        """Text of a stamp and its mtime in nanoseconds, both of the same file; None without one."""
+        try:
+            # A path as text: thousands of stamps are read at a time.
+            with open(f"{self.directory}/{state}/{tile}", "rb") as file:  # noqa: PTH123
+                return file.read().decode(), os.fstat(file.fileno()).st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def text(self, state: str, tile: str) -> str:
+        """Text of a stamp; empty without one."""
+        try:
+            descriptor = os.open(f"{self.directory}/{state}/{tile}", os.O_RDONLY)
+        except FileNotFoundError:
+            return ""
+        try:
+            return os.read(descriptor, os.fstat(descriptor).st_size).decode()
+        finally:
+            os.close(descriptor)
+
+    def source(self, tile: str) -> tuple[Stamp, int] | None:
+        """What is at the source of a tile, complete or not, and the mtime of that stamp."""
+        for state in (AVAILABLE, INCOMPLETE):
+            found = self.read(state, tile)
+            if found:
+                try:
+                    return Stamp.parse(found[0]), found[1]
+                except ValueError:
+                    return None
+        return None
+
+    def downloaded(self, tile: str) -> Record:
+        """What was verified here of a tile; an empty record if nothing was, or the stamp is damaged."""
+        found = self.downloaded_with_mtime(tile)
+        return found[0] if found else Record()
+
+    def downloaded_with_mtime(self, tile: str) -> tuple[Record, int] | None:
+        """What was verified here of a tile and the mtime of that stamp; None without a whole stamp."""
+        found = self.read(DOWNLOADED, tile)
+        try:
+            return (Record.parse(found[0]), found[1]) if found else None
+        except (ValueError, IndexError):
+            return None
+
+    def extracted(self, tile: str) -> Record:
+        """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged.
+
+        An archive that was freed after it was unpacked (``KEEP=no``) has the mtime 0; see also `members`.
+        """
+        found = self.read(EXTRACTED, tile)
+        try:
+            return Record.parse(found[0]) if found else Record()
+        except (ValueError, IndexError):
+            return Record()
+
+    def write(
+        self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False
+    ) -> int:
+        """Write a stamp whole: to a temporary name, then renamed.
+
+        Parameters
+        ----------
+        mtime_ns
+            The mtime that the stamp is to have, in nanoseconds.
+        above_ns
+            The stamp's mtime becomes strictly newer than this, whatever the resolution of the file system.
+        sync
+            Have the stamp on disk before returning: for those that vouch for data.
+
+        Returns
+        -------
+        int
+            The mtime that it has.
+        """
+        # Thousands of stamps are written at a time: as few system calls as it takes, and no paths as objects.
+        directory = f"{self.directory}/{state}"
+        temporary = f"{directory}/.{tile}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except FileNotFoundError:
+            Path(directory).mkdir(parents=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(text.encode())
+            file.flush()
+            got = _set_mtime(descriptor, temporary, mtime_ns, above_ns)
+            if sync:
+                os.fsync(descriptor)
+        os.rename(temporary, f"{directory}/{tile}")  # noqa: PTH104
+        if sync:
+            sync_directory(Path(directory))
+        return got
+
+    def remove(self, state: str, tile: str) -> None:
+        """Remove a stamp, if it is there."""
+        self.path(state, tile).unlink(missing_ok=True)
+
+    def lock(self, shard: Shard | None = None) -> AbstractContextManager[None]:
+        """Keep other runs away from these stamps, or from those of a shard; see `lock.lock`."""
+        return lock(self.directory, shard)
+
+
+def newest(times: Iterable[int | None]) -> int | None:
+    """Newest of some mtimes, of which any may be lacking."""
+    return max((time for time in times if time is not None), default=None)
+
+
+def _set_mtime(descriptor: int, path: str, mtime_ns: int, above_ns: int | None) -> int:
+    # File systems keep nanoseconds, microseconds, whole or even seconds: try ever larger steps until one shows.
+    for step in (1, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000):
+        wanted = mtime_ns if above_ns is None else max(mtime_ns, above_ns + step)
+        os.utime(descriptor, ns=(wanted, wanted))
+        got = os.fstat(descriptor).st_mtime_ns
+        if above_ns is None or got > above_ns:
+            return got
+    raise RetrieveError(f"cannot set the date of '{path}': its file system keeps no modification times")

@@ -1,0 +1,364 @@
+"""Archives that are damaged, or mean harm: each is refused with its reason, and nothing of it remains."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retrieve.output.tree import Refused
+from retrieve.output.unpack import Limits, unpack
+from support.site import Site
+from support.tar_making import END, downloaded, everything_below, fits, header, member, packed, padded, pax
+from vospace_demo.results import make_archives
+
+GOOD = member("output/run/good.txt")
+#: What is written here by none of them; `EVIL` stands for its absolute path.
+EVIL = "/EVIL"
+
+
+def cut(content: bytes, end: int) -> bytes:
+    return gzip.compress(gzip.decompress(content)[:end], 1, mtime=0)
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    changed = bytearray(content)
+    changed[place] ^= 0x10
+    return bytes(changed)
+
+
+def prefixed(prefix: str, name: str) -> bytes:
+    """A header whose name has a prefix, as ustar has it for long ones."""
+    block = bytearray(header(name))
+    block[345 : 345 + len(prefix)] = prefix.encode()
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+WHOLE = packed(GOOD, member("output/run/other.fits", fits(5000)))
+BIG = gzip.compress(b"".join((header("output/run/noise", 1 << 20), os.urandom(1 << 20), END)), 1)
+
+#: By name: the archive, and what of the message names the reason.
+CORPUS: dict[str, tuple[bytes, str]] = {
+    "parent directory": (packed(member("../evil")), "'../evil' leads out of 'output/'"),
+    "parent within": (packed(member("output/../../evil")), "'output/../../evil' leads out"),
+    "parent at the end": (packed(header("output/..", kind=b"5")), "'output/..' leads out"),
+    "parent and back": (packed(member("output/../output/x")), "leads out of 'output/'"),
+    "parent of a directory": (packed(header("output/../evil/", kind=b"5")), "leads out"),
+    "absolute": (packed(member(EVIL)), f"'{EVIL}' is an absolute path"),
+    "absolute with two slashes": (packed(member("/" + EVIL)), "is an absolute path"),
+    "absolute by pax": (packed(pax({"path": EVIL}), member("output/x")), "is an absolute path"),
+    "absolute by a long name": (
+        packed(member("L", EVIL.encode(), b"L"), member("output/x")),
+        "is an absolute path",
+    ),
+    "elsewhere": (packed(GOOD, member("elsewhere/x")), "'elsewhere/x' is not below 'output/'"),
+    "beside": (packed(member("outputs/x")), "'outputs/x' is not below 'output/'"),
+    "output as a file": (packed(member("output")), "'output' is not below 'output/'"),
+    "no name": (packed(member("")), "'' is not below 'output/'"),
+    "traversal by pax": (packed(pax({"path": "output/../../evil"}), member("output/x")), "leads out"),
+    "traversal by global pax": (packed(pax({"path": "../evil"}, b"g"), member("output/x")), "leads out"),
+    "traversal by a long name": (packed(member("L", b"output/../../evil\0", b"L"), member("x")), "leads out"),
+    "traversal by a prefix": (packed(prefixed("output/../..", "evil")), "leads out of 'output/'"),
+    "symbolic link out": (
+        packed(header("output/l", kind=b"2", target="../../evil")),
+        "link to '../../evil'",
+    ),
+    "symbolic link to a file": (packed(header("output/l", kind=b"2", target="/etc/passwd")), "to '/etc/passwd'"),
+    "symbolic link to a directory": (packed(GOOD, header("output/l", kind=b"2", target="run")), "which is no file of"),
+    "file through a link": (
+        packed(header("output/l", kind=b"2", target=".."), member("output/l/evil")),
+        "is a symbolic link to '..'",
+    ),
+    "link by pax": (
+        packed(GOOD, pax({"linkpath": "/etc/passwd"}), header("output/l", kind=b"2", target="run/good.txt")),
+        "is a symbolic link to '/etc/passwd'",
+    ),
+    "hard link out": (packed(header("output/l", kind=b"1", target="../evil")), "is a hard link to '../evil'"),
+    "hard link to a file": (packed(header("output/l", kind=b"1", target="/etc/passwd")), "to '/etc/passwd'"),
+    "hard link to itself": (packed(header("output/l", kind=b"1", target="output/l")), "which is no file of"),
+    "hard link to a later member": (
+        packed(header("output/l", kind=b"1", target="output/run/good.txt"), GOOD),
+        "which is no file of",
+    ),
+    "character device": (packed(header("output/null", kind=b"3")), "'output/null' is a character device"),
+    "block device": (packed(header("output/disk", kind=b"4")), "'output/disk' is a block device"),
+    "named pipe": (packed(header("output/pipe", kind=b"6")), "'output/pipe' is a named pipe"),
+    "unknown kind": (packed(header("output/x", kind=b"Z")), "is a unknown kind of member"),
+    "sparse": (packed(member("output/x", kind=b"S")), "is a sparse file"),
+    "sparse by pax": (packed(pax({"GNU.sparse.major": "1", "GNU.sparse.name": "/x"}), member("output/x")), "sparse"),
+    "line feed in a name": (packed(member("output/a\nb")), "has control characters in its name"),
+    "escape in a name": (packed(member("output/\x1b[2J")), "has control characters in its name"),
+    "line separator in a name": (packed(member("output/a\u2028b")), "has control characters in its name"),
+    "NUL in a name": (packed(pax({"path": "output/a\0b"}), member("output/x")), "has control characters in its name"),
+    "not UTF-8": (packed(member(b"output/\xff\xfe")), "a name that is not UTF-8"),
+    "long name": (packed(pax({"path": "output/" + "n" * 256}), member("x")), "is too long a name"),
+    "long path": (packed(pax({"path": "output/" + "n/" * 2000}), member("x")), "is too long a name"),
+    "deep path": (packed(pax({"path": "output/" + "n/" * 100 + "x"}), member("x")), "more than 64 directories deep"),
+    "file and directory": (packed(member("output/a"), member("output/a/b")), "is both a file and a directory"),
+    "directory and file": (packed(member("output/a/b"), member("output/a")), "is both a file and a directory"),
+    "size beyond the end": (packed(header("output/x", 5000), padded(b"x" * 600)), "it ends within a member"),
+    "size of another member": (packed(header("output/x", 100), GOOD), "a header whose"),
+    "size that is text": (packed(header("output/x", size=b"0000000zz0z\0")), "a header whose size is no number"),
+    "negative size": (packed(header("output/x", size=b"\xff" * 12)), "a member of negative size"),
+    "negative size by pax": (packed(pax({"size": "-1"}), member("output/x")), "a pax header with a bad number"),
+    "size by pax beyond the end": (packed(pax({"size": "99999"}), member("output/x")), "it ends within a member"),
+    "impossible date": (packed(header("output/x", mtime=b"\x80" + b"\x7f" * 11)), "has an impossible date"),
+    "bad date by pax": (packed(pax({"mtime": "1e9"}), member("output/x")), "a pax header with a bad number"),
+    "malformed pax": (
+        packed(member("pax", b"99 path=x\n", b"x"), member("output/x")),
+        "a pax header that is malformed",
+    ),
+    "pax without an end": (
+        packed(member("pax", b"12 path=abcd", b"x"), member("output/x")),
+        "pax header that is malformed",
+    ),
+    "pax without a member": (packed(pax({"path": "output/x"})), "an extended header without a member"),
+    "long pax": (packed(header("pax", 1 << 30, b"x")), "an extended header of 1073741824 bytes"),
+    "wrong checksum": (
+        packed(GOOD, header("output/x", checksum=b"000001\0 "), GOOD),
+        "a header whose checksum is wrong",
+    ),
+    "damaged header": (packed(GOOD, bytes(100) + b"x" + bytes(411), GOOD), "a header whose checksum"),
+    "something after the end": (packed(GOOD, end=END + GOOD), "something follows its end mark"),
+    "half an end": (packed(GOOD, end=bytes(512)), "its end mark is cut"),
+    "no end": (packed(GOOD, end=b""), "it ends without an end mark"),
+    "cut within a header": (cut(WHOLE, 1200), "it ends within a block"),
+    "cut within content": (cut(WHOLE, 1600), "it ends within a member"),
+    "cut after a header": (cut(WHOLE, 1536), "it ends within a member"),
+    "cut within padding": (packed(member("output/x", b"x" * 10)[:700], end=b""), "it ends within a block"),
+    "cut gzip": (BIG[: len(BIG) // 2], "the gzip stream is damaged: it is cut short"),
+    "gzip cut in its trailer": (WHOLE[:-3], "the gzip stream is damaged: it is cut short"),
+    "flipped bit": (flipped(BIG, len(BIG) // 2), "is damaged"),
+    "flipped checksum": (flipped(WHOLE, -6), "the gzip stream is damaged: it is damaged"),
+    "flipped length": (flipped(WHOLE, -1), "the gzip stream is damaged: it is damaged"),
+    "garbage after gzip": (WHOLE + b"garbage", "the gzip stream is damaged: something follows its end"),
+    "HTML": (b"<html><body>Please log in</body></html>", "the gzip stream is damaged: it is no gzip file"),
+    "empty": (b"", "the gzip stream is damaged: it is empty"),
+    "empty inside": (gzip.compress(b""), "it ends without an end mark"),
+    "text inside": (gzip.compress(b"no tar" * 200), "a header whose checksum"),
+    "bomb of one": (packed(header("output/bomb", 500_000_000_000)), "is it a bomb?"),
+    "bomb that lies": (packed(header("output/bomb", 2_000_000_000), bytes(4096)), "is it a bomb?"),
+    "too many": (packed(*(header(f"output/{i}") for i in range(3000))), "it has more than 2000 members"),
+    "too many directories": (
+        packed(*(header("output/" + "/".join(f"{i}-{j}" for j in range(15)) + "/f") for i in range(200))),
+        "it has more than 2000 members",
+    ),
+    "cut FITS": (
+        packed(member("output/run/x.fits", fits(9000)[:-2880])),
+        "'output/run/x.fits' is damaged: it ends at byte",
+    ),
+    "long FITS": (packed(member("output/run/x.fits", fits(9000) + bytes(2880))), "something that is no header at byte"),
+    "FITS without an end": (packed(member("output/run/x.fits", fits()[:80] + b" " * 2800)), "a header without its end"),
+    "empty FITS": (packed(member("output/run/x.fits", b"")), "'output/run/x.fits' is damaged: it is empty"),
+    "text as FITS": (packed(member("output/run/x.fits", b"no FITS")), "it does not begin as FITS"),
+    "compressed FITS that is cut": (packed(member("output/run/x.fits.fz", fits(9000)[:5760])), "it ends at byte"),
+}
+
+
+def test_each_hostile_or_broken_archive_is_refused_with_its_reason(site: Site) -> None:
+    assert len(CORPUS) > 30
+    evil = site.directory.parent / "evil"
+    archives = {}
+    tiles = {}
+    for number, (name, (content, _)) in enumerate(CORPUS.items()):
+        tiles[name] = f"{100 + number}.300"
+        archives[f"final_cat_{tiles[name]}.tgz"] = content
+    good = ("050.300", "150.301", "400.300")
+    for tile in good:
+        archives[f"logs_{tile}.tgz"] = packed(
+            member(f"output/run_{tile}/good.txt"), member(f"output/run_{tile}/good.fits", fits(5000))
+        )
+    downloaded(site, archives)
+    before = {
+        name: one
+        for name, one in everything_below(site.directory.parent).items()
+        if not name.startswith(("run/stamps", "run/archives"))
+    }
+    result = site.make("untar", "MAX_MEMBERS=2000", "FORCE=yes")
+    assert result.returncode == 2, result.stderr
+    lines = {
+        line.partition("'")[2][:7]: line for line in result.stderr.splitlines() if line.startswith("cannot unpack")
+    }
+    for name, (_, reason) in CORPUS.items():
+        assert reason, name
+        assert reason in lines[tiles[name]], (name, lines[tiles[name]])
+        assert f"'archives/final_cat_{tiles[name]}.tgz'" in lines[tiles[name]]
+    assert len(lines) == len(CORPUS)
+    assert "Traceback" not in result.stderr
+    assert f"{len(CORPUS)} of {len(CORPUS) + 3} tiles failed" in result.stderr
+    assert set(site.files("output")) == {f"run_{tile}/good.{kind}" for tile in good for kind in ("txt", "fits")}
+    after = {
+        name: one
+        for name, one in everything_below(site.directory.parent).items()
+        if not name.startswith(("run/stamps", "run/archives", "run/output"))
+    }
+    after.pop("run/output", None)
+    assert after == before
+    assert not evil.exists()
+    assert not Path(EVIL).exists()
+    assert {path for path in site.stamps() if path.startswith("extracted/")} == {f"extracted/{tile}" for tile in good}
+
+
+def test_what_is_damaged_at_the_source_is_called_so(site: Site) -> None:
+    downloaded(site, {"final_cat_100.300.tgz": WHOLE[:-3]})
+    assert "it is so at the source, and fetching it again will not help: ask who made it" in site.make("untar").stderr
+
+
+def test_a_symbolic_link_in_the_output_tree_is_not_followed(site: Site) -> None:
+    outside = site.directory.parent / "outside"
+    outside.mkdir()
+    output = site.directory / "output"
+    (output / "run").mkdir(parents=True)
+    (output / "linked").symlink_to(outside)
+    (output / "run/deep").symlink_to(outside)
+    (output / "run/file.txt").symlink_to(outside / "file.txt")
+    downloaded(
+        site,
+        {
+            "logs_100.300.tgz": packed(member("output/linked/x.txt"), member("output/first/x.txt")),
+            "logs_101.300.tgz": packed(member("output/run/deep/x.txt")),
+            "logs_102.300.tgz": packed(member("output/run/file.txt")),
+            "logs_103.300.tgz": packed(GOOD),
+        },
+    )
+    result = site.make("untar")
+    assert result.returncode == 2
+    assert "'output/linked' is no directory here; move it away" in result.stderr
+    assert "'output/run/deep' is no directory here; move it away" in result.stderr
+    assert "'output/run/file.txt' is no regular file here; move it away" in result.stderr
+    assert list(outside.iterdir()) == []
+    # A tile appears whole or not at all.
+    assert not (output / "first").exists()
+    assert (output / "run/good.txt").read_bytes() == b"content"
+
+
+def test_an_output_tree_behind_a_link_is_refused_at_once(site: Site) -> None:
+    (site.directory / "elsewhere").mkdir()
+    (site.directory / "output").symlink_to("elsewhere")
+    downloaded(site, {"logs_100.300.tgz": packed(GOOD)})
+    result = site.make("untar")
+    assert result.returncode == 2
+    assert "'output' is a symbolic link; give DEST the directory in which it really is" in result.stderr
+
+
+@pytest.mark.soak
+def test_a_million_empty_members_are_refused(site: Site) -> None:
+    one = header("output/x")
+    downloaded(site, {"logs_100.300.tgz": gzip.compress(one * 1_000_000 + END, 1)})
+    result = site.make("untar")
+    assert "it has more than 200000 members" in result.stderr
+    assert site.files("output") == {}
+
+
+def test_limits_can_be_set(site: Site) -> None:
+    downloaded(site, {"logs_100.300.tgz": packed(GOOD, member("output/b", bytes(5000)))})
+    assert "is it a bomb?" in site.make("untar", "MAX_BYTES=4000").stderr
+    assert "it has more than 2 members" in site.make("untar", "MAX_MEMBERS=2").stderr
+    assert site.make("untar", "MAX_BYTES=4k", "MAX_MEMBERS=0").returncode == 2
+    site.done("untar", "MAX_BYTES=6k", "MAX_MEMBERS=10")
+
+
+def seeds() -> list[bytes]:
+    """Tar streams of real archives, and of such as have every kind of header."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name in ("output/run/" + "long" * 40 + ".txt", "output/run/a.fits"):
+            info = tarfile.TarInfo(name)
+            content = fits(100) if name.endswith("fits") else b"text"
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    several = b"".join((pax({"path": "output/p"}), GOOD, header("output/l", kind=b"1", target="output/p"), GOOD, END))
+    return [made.getvalue(), several, gzip.decompress(WHOLE)]
+
+
+SEEDS = seeds()
+Change = tuple[int, int, bytes]
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 1 << 16), st.binary(min_size=1, max_size=12)), min_size=1, max_size=6
+)
+
+
+def mutated(content: bytes, changes: list[Change]) -> bytes:
+    """Overwrite, insert, delete or repeat some bytes."""
+    for kind, place, piece in changes:
+        at = place % (len(content) or 1)
+        if kind == 0:
+            content = content[:at] + piece + content[at + len(piece) :]
+        elif kind == 1:
+            content = content[:at] + piece + content[at:]
+        elif kind == 2:
+            content = content[:at] + content[at + len(piece) * 100 :]
+        else:
+            content = content[:at] + content[at // 512 * 512 : at // 512 * 512 + 1024] + content[at:]
+    return content
+
+
+def mended(content: bytes) -> bytes:
+    """Give each block that may be a header its right checksum, so that what is behind it is reached."""
+    blocks = [bytearray(content[at : at + 512]) for at in range(0, len(content), 512)]
+    for block in blocks:
+        if len(block) == 512 and block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            block[148:156] = b"%06o\0 " % sum(block)
+    return b"".join(blocks)
+
+
+def unpack_mutated(place: Path, content: bytes, changes: list[Change], mend: bool, outside: bool) -> None:
+    """Unpack a changed archive: it is refused, or what comes is regular files below output/ and nothing else."""
+    shutil.rmtree(place, ignore_errors=True)
+    staging = place / "in" / "staging"
+    staging.mkdir(parents=True)
+    archive = place / "a.tgz"
+    if outside:
+        archive.write_bytes(mutated(gzip.compress(content, 1, mtime=0), changes))
+    else:
+        changed = mutated(content, changes)
+        archive.write_bytes(gzip.compress(mended(changed) if mend else changed, 1, mtime=0))
+    try:
+        files = unpack(archive, staging, "quick", Limits(members=100, bytes=10_000_000))
+    except Refused as error:
+        assert "\n" not in str(error)
+        files = None
+    assert sorted(path.name for path in place.iterdir()) == ["a.tgz", "in"]
+    assert [path.name for path in (place / "in").iterdir()] == ["staging"]
+    found = everything_below(staging)
+    assert all(kind in ("file", "directory") and name.split("/")[0] == "output" for name, (kind, _) in found.items())
+    if files is not None:
+        assert files == {name: len(content) for name, (kind, content) in found.items() if kind == "file"}
+
+
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@given(st.sampled_from(SEEDS), CHANGES, st.booleans(), st.sampled_from([True, False, False, False]))
+def test_mutated_archives_never_escape(
+    tmp_path: Path, content: bytes, changes: list[Change], mend: bool, outside: bool
+) -> None:
+    unpack_mutated(tmp_path / "fuzz", content, changes, mend, outside)
+
+
+@pytest.mark.soak
+@settings(max_examples=40_000, deadline=None, suppress_health_check=SLOW)
+@given(st.integers(0, 6), CHANGES, st.booleans(), st.sampled_from([True, False, False, False]))
+def test_mutated_real_archives_never_escape(
+    tmp_path_factory: pytest.TempPathFactory,
+    number: int,
+    changes: list[Change],
+    mend: bool,
+    outside: bool,
+) -> None:
+    made = REAL.setdefault("archives", make_archives(tmp_path_factory.mktemp("real"), "182.308", "mccd", ccds=1))
+    unpack_mutated(made[0].parent / "fuzz", gzip.decompress(made[number].read_bytes())[:60_000], changes, mend, outside)
+
+
+REAL: dict[str, list[Path]] = {}

@@ -1,0 +1,449 @@
+"""Listings: whole or an error, on both services; what is in a container beside archives; several containers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from retrieve.stamps.stamps import Stamp
+from support.site import HERE, RESULTS, TILES, Site, names
+from vospace_demo.faults import Fault
+from vospace_demo.results import make_many
+from vospace_demo.server import VOSpace
+
+NODE = RESULTS.rpartition("/")[2]
+ALWAYS = {"node": NODE, "route": "nodes", "count": -1}
+#: Nodes of the container of conftest.py: the archives of ten tiles for both PSF models.
+NODES = 80
+
+
+@dataclass
+class Place:
+    """A run directory in which everything was listed once, and the service that it was listed from."""
+
+    service: str
+    site: Site
+    space: VOSpace
+
+    def state(self) -> object:
+        """All that a failed listing must leave alone."""
+        listed = self.site.directory / "stamps/mccd/listing"
+        return self.site.stamps(), listed.read_text(), (self.site.directory / "stamps/settings.mk").read_text()
+
+
+@pytest.fixture(scope="module", params=["vos", "arc"])
+def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One listing for all faults: each leaves it as it was."""
+    directory, home = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("home")
+    root = tmp_path_factory.mktemp("space")
+    make_many(root / RESULTS, TILES, "mccd")
+    with VOSpace(root) as space:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHON": os.sys.executable, "INSECURE": "yes"}
+        site = Site(directory, environment | space.environment())
+        site.list_tiles(*TILES, "300.300")
+        site.done("avail", f"INPUT_PATH={request.param}:{RESULTS}")
+        yield Place(request.param, site, space)
+
+
+SHORT = r"the listing was short, '\w+_24\d\.29[01]\.tgz' is there but was not shown; try again later"
+#: A fault, and what is said of it: by service, where one of them is not misled.
+FALSE_LISTINGS: dict[str, tuple[Fault, str | dict[str, str]]] = {
+    "cut connection": (Fault("cut", at=9000, **ALWAYS), "the connection was cut, 2 times; try again later"),
+    "reset connection": (Fault("reset", at=9000, **ALWAYS), "the connection was cut, 2 times; try again later"),
+    "cut just before its end": (Fault("cut", at=-3, **ALWAYS), "the connection was cut, 2 times; try again later"),
+    "stall": (Fault("stall", at=9000, seconds=9, **ALWAYS), "nothing came for too long, 2 times; try again later"),
+    "damage": (
+        Fault("flip", at=9000, **ALWAYS),
+        r"the listing broke off, or is not XML \(.*\), 2 times; try again later",
+    ),
+    "web page": (
+        Fault("html", **ALWAYS),
+        "a web page was sent in its place; is there a proxy or a login page in between?",
+    ),
+    "server in trouble": (
+        Fault("status", status=503, retry_after=0, **ALWAYS),
+        "the server answered 503 Service Unavailable, 2 times; try again later",
+    ),
+    "unreadable": (
+        Fault("unreadable", **ALWAYS),
+        "you may not read it without a certificate; make one with 'cadc-get-cert",
+    ),
+    "no access": (Fault("status", status=403, **ALWAYS), "access refused without a certificate; make one with"),
+    "short": (Fault("swallow", at=30, **ALWAYS), SHORT),
+    "empty": (Fault("swallow", at=0, **ALWAYS), SHORT),
+    "same page": (
+        Fault("repeat", at=20, **ALWAYS),
+        {"vos": "the server sent the same page again; try again later", "arc": SHORT},
+    ),
+    "same page of the size asked for": (
+        Fault("repeat", **ALWAYS),
+        {"vos": "the server sent the same page again; try again later"},
+    ),
+    "backwards": (Fault("backwards", **ALWAYS), {"vos": "its pages go backwards; try again later"}),
+    "one node to a page": (Fault("cap", at=1, **ALWAYS), SHORT),
+    "capped": (Fault("cap", at=30, **ALWAYS), {"arc": SHORT}),
+}
+
+
+@pytest.mark.parametrize("fault", FALSE_LISTINGS)
+def test_a_false_listing_is_named_and_changes_no_stamp(fault: str, listed: Place) -> None:
+    kind, reason = FALSE_LISTINGS[fault]
+    if isinstance(reason, dict):
+        reason = reason.get(listed.service, "")
+    before, stamps = listed.state(), listed.site.stamps()
+    listed.space.fault(kind)
+    try:
+        result = listed.site.make("avail", "PSF=mccd", "DEST=elsewhere", "RETRIES=1", "TIMEOUT=1", "PAGE=25")
+    finally:
+        listed.space.clear_faults()
+    if not reason:
+        assert (result.returncode, result.stderr, listed.site.stamps()) == (0, "", stamps)
+        return
+    problem, *others = (line for line in result.stderr.splitlines() if not line.startswith("make"))
+    assert re.match(f"cannot list '{listed.service}:{RESULTS}': {reason}", problem), problem
+    assert (others, result.stdout, result.returncode) == ([], "", 2)
+    assert listed.state() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (f"{RESULTS}/final_cat_{TILES[0]}.tgz", "it is not a container; give INPUT_PATH the container"),
+        (f"{RESULTS}s", "it does not exist; check its name"),
+    ],
+)
+def test_what_is_no_container_is_named(path: str, reason: str, listed: Place) -> None:
+    before = listed.state()
+    result = listed.site.make("avail", f"INPUT_PATH={listed.service}:{path}")
+    assert result.stderr.startswith(f"cannot list '{listed.service}:{path}': {reason}")
+    assert result.returncode == 2
+    assert listed.state() == before
+
+
+def test_a_first_listing_that_is_short_is_found_out_by_the_sample(site: Site, at: str, space: VOSpace) -> None:
+    site.list_tiles(*TILES)
+    space.fault(Fault("swallow", at=0, **ALWAYS))
+    result = site.make("avail", f"INPUT_PATH={at}")
+    assert re.search(SHORT, result.stderr)
+    assert result.returncode == 2
+    assert not site.stamps()
+    assert not (site.directory / "stamps/settings.mk").exists()
+
+
+def test_all_that_vanished_is_asked_for_whatever_the_sample(
+    site: Site, at: str, space: VOSpace, container: Path
+) -> None:
+    site.list_tiles(*TILES, "300.300")
+    site.done("avail", f"INPUT_PATH={at}", "PROBE=0")
+    gone = [*names(TILES[3]), names(TILES[5])[2]]
+    for name in gone:
+        (container / name).unlink()
+    space.forget()
+    assert "8/11 (72.7%) complete" in site.done("avail", "PROBE=0")
+    assert {name: count for (_, name), count in space.requests().nodes.items() if name in gone} == dict.fromkeys(
+        gone, 1
+    )
+    space.forget()
+    site.done("avail", "PROBE=0")
+    assert not [name for _, name in space.requests().nodes if name in gone]
+    space.fault(Fault("swallow", at=70, **ALWAYS))
+    assert re.search(SHORT, site.make("avail", "PROBE=0").stderr)
+
+
+def test_what_vanished_is_asked_for_also_when_the_list_is_another_one(site: Site, at: str, space: VOSpace) -> None:
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={at}")
+    site.list_tiles("300.300")
+    site.done("avail", "PROBE=0")
+    space.fault(Fault("swallow", at=40, **ALWAYS))
+    assert re.search(SHORT, site.make("avail", "PROBE=0").stderr)
+
+
+@pytest.mark.parametrize(("probe", "asked"), [("3", 3), ("100", 14)])
+def test_the_sample_is_as_large_as_it_is_set(probe: str, asked: int, site: Site, at: str, space: VOSpace) -> None:
+    site.list_tiles(TILES[0], "300.300", "301.301")
+    site.done("avail", f"INPUT_PATH={at}", f"PROBE={probe}")
+    assert sum(count for (_, name), count in space.requests().nodes.items() if "_30" in name) == asked
+
+
+@pytest.mark.parametrize("page", [2, 7, NODES])
+def test_pages_of_any_size_make_the_same_listing(page: int, site: Site, vault: str, space: VOSpace) -> None:
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={vault}", f"PAGE={page}")
+    assert set(site.stamps()) == {f"available/{tile}" for tile in TILES}
+    # May the caller read it; the first page; those that begin with the last node of the one before, to the one that
+    # holds nothing else.
+    after_the_first = -(-max(NODES - page, 0) // (page - 1))
+    assert space.requests().nodes[("nodes", NODE)] == 1 + 1 + after_the_first + 1
+
+
+@pytest.mark.parametrize("value", ["1", "many"])
+def test_a_page_that_cannot_be_is_refused(value: str, site: Site) -> None:
+    result = site.make("avail", f"PAGE={value}")
+    assert result.stderr.startswith(f"bad value PAGE='{value}'; give a whole number from 2")
+
+
+def test_cavern_is_listed_with_one_request(site: Site, space: VOSpace) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.list_tiles(*TILES)
+    assert "10/10" in site.done("avail", f"INPUT_PATH=arc:{RESULTS}", "PAGE=7")
+    assert space.requests().nodes[("nodes", NODE)] == 2
+
+
+@pytest.mark.parametrize("most", [2, 79])
+def test_a_server_that_caps_its_pages_is_asked_until_nothing_is_new(
+    most: int, site: Site, vault: str, space: VOSpace
+) -> None:
+    site.list_tiles(*TILES)
+    space.fault(Fault("cap", at=most, **ALWAYS))
+    assert "10/10" in site.done("avail", f"INPUT_PATH={vault}", "PROBE=0")
+
+
+def test_the_order_on_cavern_is_of_no_concern(site: Site, space: VOSpace) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.list_tiles(*TILES)
+    space.fault(Fault("backwards", **ALWAYS))
+    assert "10/10" in site.done("avail", f"INPUT_PATH=arc:{RESULTS}")
+
+
+@pytest.mark.parametrize("kind", ["cut", "stall"])
+def test_only_the_request_that_failed_is_made_again(kind: str, site: Site, vault: str, space: VOSpace) -> None:
+    site.list_tiles(*TILES)
+    space.fault(Fault(kind, node=NODE, route="nodes", at=5000, seconds=3))
+    assert "10/10" in site.done("avail", f"INPUT_PATH={vault}", "PAGE=30", "TIMEOUT=1")
+    assert space.requests().nodes[("nodes", NODE)] == 1 + 4 + 1
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, list[str]]]:
+    """A terminal to be written to, and what was."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    written: list[str] = []
+    try:
+        yield theirs, written
+    finally:
+        os.close(theirs)
+        text = b""
+        try:
+            while piece := os.read(ours, 65536):
+                text += piece
+        except OSError:  # all was read
+            pass
+        os.close(ours)
+        written.append(text.decode())
+
+
+def test_a_slow_listing_is_no_stall_and_its_progress_counts_nodes_over_all_pages(
+    site: Site, vault: str, space: VOSpace
+) -> None:
+    site.list_tiles(*TILES)
+    space.fault(Fault("latency", node=NODE, route="nodes", seconds=0.6))
+    with terminal() as (screen, written):
+        subprocess.run(
+            ["make", "-f", str(HERE / "Makefile"), "avail", f"INPUT_PATH={vault}", "PAGE=30", "TIMEOUT=1"],
+            cwd=site.directory, env=site.environment | {"TERM": "xterm"}, stderr=screen, check=True,
+            stdout=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+    counts = [int(count) for count in re.findall(r"listing: (\d+) nodes", written[0])]
+    assert counts == sorted(counts)
+    assert {59, 80} <= set(counts) <= set(range(NODES + 1))
+
+
+def link(container: Path, name: str, target: Path | str) -> None:
+    """Put a link in place of an archive."""
+    (container / name).unlink(missing_ok=True)
+    (container / name).symlink_to(target)
+
+
+def test_links_to_archives_are_followed(site: Site, at: str, space: VOSpace, container: Path) -> None:
+    site.environment["PROBE"] = "0"
+    elsewhere = container.parent / "elsewhere"
+    make_many(elsewhere, TILES[:2], "mccd")
+    for name in names(TILES[0]):
+        link(container, name, f"../elsewhere/{name}")
+    link(container, names(TILES[1])[0], elsewhere / names(TILES[1])[0])
+    # A link to a link, in a directory that is a link.
+    (container.parent / "again").symlink_to("elsewhere")
+    link(container, names(TILES[1])[1], "../results/hop")
+    link(container, "hop", f"../again/{names(TILES[1])[1]}")
+    site.list_tiles(*TILES)
+    assert "10/10" in site.done("avail", f"INPUT_PATH={at}")
+    for tile, name in ((TILES[0], names(TILES[0])[3]), (TILES[1], names(TILES[1])[1])):
+        stamp = Stamp.parse(site.stamps()[f"available/{tile}"][1])
+        archive = next(one for one in stamp.archives if one.name == name)
+        status = (elsewhere / name).stat()
+        assert (archive.bytes, archive.date_ns // 1_000_000) == (status.st_size, status.st_mtime_ns // 1_000_000)
+        assert (archive.md5 is not None) == at.startswith("vos")
+    before = site.stamps()
+    site.done("download")
+    assert site.files("archives") == {
+        path.name: path.read_bytes() for tile in TILES for path in (container / name for name in names(tile))
+    }
+    site.done("avail")
+    assert {path: stamp for path, stamp in site.stamps().items() if path.startswith("available")} == before
+    os.utime(elsewhere / names(TILES[0])[3], (datetime.now(UTC).timestamp(), datetime.now(UTC).timestamp()))
+    site.done("avail")
+    changed = {path for path, stamp in site.stamps().items() if path.startswith("available") and stamp != before[path]}
+    assert changed == {f"available/{TILES[0]}"}
+
+
+def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
+    site: Site, at: str, space: VOSpace, container: Path
+) -> None:
+    site.environment["PROBE"] = "0"
+    outside, nowhere, circle, directory = (names(tile)[0] for tile in TILES[:4])
+    link(container, outside, "/etc/hostname")
+    link(container, nowhere, "nothing.tgz")
+    link(container, circle, circle)
+    link(container, directory, "..")
+    site.list_tiles(*TILES)
+    result = site.make("avail", f"INPUT_PATH={at}")
+    assert result.returncode == 0
+    assert "tile_numbers.txt: 6/10 (60.0%) complete" in result.stdout
+    lines = sorted(result.stderr.splitlines())
+    assert len(lines) == 4
+    for line, name in zip(lines, sorted((outside, nowhere, circle, directory)), strict=True):
+        assert line.startswith(f"the link '{name}' counts as absent: it leads to ")
+    assert "that is out of reach of this service" in next(line for line in lines if outside in line)
+    assert "it does not exist" in next(line for line in lines if nowhere in line)
+    assert "that is no file" in next(line for line in lines if directory in line)
+    assert {path for path in site.stamps() if path.startswith("incomplete")} == {
+        f"incomplete/{tile}" for tile in TILES[:4]
+    }
+    assert set(site.json("avail")["sources"][0]["astray"]) == {outside, nowhere, circle, directory}
+
+
+def test_a_link_to_the_container_is_the_container(site: Site, at: str, container: Path) -> None:
+    site.environment["PROBE"] = "0"
+    (container.parent / "latest").symlink_to(container)
+    site.list_tiles(*TILES)
+    assert "10/10" in site.done("avail", f"INPUT_PATH={at.replace(NODE, 'latest')}")
+    site.done("download")
+    assert len(site.files("archives")) == 70
+
+
+@pytest.mark.parametrize("kind", ["vos", "arc", "directory"])
+def test_containers_and_foreign_files_are_counted_and_ignored(
+    kind: str, site: Site, space: VOSpace, container: Path
+) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    (container / names(TILES[0])[0]).unlink()
+    (container / names(TILES[0])[0]).mkdir()
+    (container / "old").mkdir()
+    for name in ("README", f"final_cat_{TILES[0]}.tgz.bak", "final_cat_1.2.tgz", "ünï cödé & <co>.txt"):
+        (container / name).write_text(name)
+    (container / "shortcut").symlink_to("README")
+    site.list_tiles(*TILES)
+    input_path = str(container) if kind == "directory" else f"{kind}:{RESULTS}"
+    text = site.done("avail", f"INPUT_PATH={input_path}")
+    assert "9/10 (90.0%)" in text
+    # Ten of them are archives of the other PSF model.
+    assert text.splitlines()[-1] == f"from '{input_path}': 9 complete tiles; also there: 2 containers, 15 other files"
+    source = site.json("avail")["sources"][0]
+    assert (source["archives"], source["containers"], source["others"]) == (69, 2, 15)
+
+
+def test_the_newest_complete_set_of_several_containers_wins(
+    site: Site, space: VOSpace, at: str, container: Path
+) -> None:
+    site.environment["PROBE"] = "0"
+    second, third = (container.with_name(name) for name in ("results_mccd_oc2", "results_late"))
+    make_many(second, (*TILES[:4], "300.300"), "mccd")
+    make_many(third, (TILES[3], TILES[4], "300.300", "301.301"), "mccd")
+    hour = 3_600_000_000_000
+    for directory, tile, hours in (
+        (second, TILES[0], 1),
+        (second, TILES[1], -1),
+        (second, TILES[2], 1),
+        (third, TILES[4], 1),
+    ):
+        for name in names(tile):
+            status = (directory / name).stat()
+            os.utime(directory / name, ns=(status.st_mtime_ns + hours * hour,) * 2)
+    (second / names(TILES[2])[0]).unlink()  # newer, but not complete
+    for name in names("300.300")[:3]:
+        (second / name).unlink()
+    (third / names("300.300")[0]).unlink()  # incomplete everywhere: the third has most of it
+    site.list_tiles(*TILES[:5], "300.300", "301.301", "302.302")
+    uris = [at, f"{at}_mccd_oc2", f"{at.removesuffix(NODE)}results_late"]
+    text = site.done("avail", f"INPUT_PATH={' '.join(uris)}")
+    sources = {path.partition("/")[2]: Stamp.parse(stamp[1]).source for path, stamp in site.stamps().items()}
+    assert sources == {
+        TILES[0]: uris[1], TILES[1]: uris[0], TILES[2]: uris[0], TILES[3]: uris[0], TILES[4]: uris[2],
+        "300.300": uris[2], "301.301": uris[2], "302.302": uris[0],
+    }  # fmt: skip
+    assert "tile_numbers.txt: 6/8 (75.0%) complete" in text
+    assert [line.partition(";")[0] for line in text.splitlines()[-3:]] == [
+        f"from '{uris[0]}': 3 complete tiles",
+        f"from '{uris[1]}': 1 complete tile",
+        f"from '{uris[2]}': 2 complete tiles",
+    ]
+    assert [(one["uri"], one["complete"]) for one in site.json("avail")["sources"]] == list(
+        zip(uris, (3, 1, 2), strict=True)
+    )
+    site.done("download")
+    archives = site.files("archives")
+    chosen = {TILES[0]: second, TILES[1]: container, TILES[4]: third, "301.301": third}
+    for tile, directory in chosen.items():
+        for name in names(tile):
+            assert archives[name] == (directory / name).read_bytes()
+            fetched = (site.directory / "archives" / name).stat().st_mtime_ns
+            assert fetched // 1_000_000 == (directory / name).stat().st_mtime_ns // 1_000_000
+
+
+def test_a_short_listing_of_one_of_several_containers_changes_nothing(
+    site: Site, space: VOSpace, at: str, container: Path
+) -> None:
+    second = container.with_name("second")
+    make_many(second, TILES[:3], "mccd")
+    for path in second.iterdir():
+        os.utime(path, ns=(path.stat().st_mtime_ns + 10**12,) * 2)
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={at} {at.replace(NODE, 'second')}")
+    before = site.stamps()
+    space.fault(Fault("swallow", node="second", route="nodes", count=-1, at=5))
+    result = site.make("avail", "PROBE=0")
+    assert result.stderr.startswith(f"cannot list '{at.replace(NODE, 'second')}': the listing was short")
+    assert site.stamps() == before
+    # The order was changed, and a container added.
+    several = f"INPUT_PATH={container} {at.replace(NODE, 'second')} {at}"
+    result = site.make("avail", "PROBE=0", several)
+    assert "the listing was short" in result.stderr
+    assert site.stamps() == before
+    # What is in one of them and was never in the other did not vanish.
+    space.clear_faults()
+    space.forget()
+    site.done("avail", "PROBE=0", several)
+    assert not [name for _, name in space.requests().nodes if name.endswith(".tgz")]
+
+
+def test_a_directory_with_spaces_in_its_name_is_one_container(site: Site, container: Path) -> None:
+    container.rename(container.with_name("my results"))
+    site.list_tiles(*TILES)
+    assert "10/10" in site.done("avail", f"INPUT_PATH={container.with_name('my results')}")
+    site.done("download")
+    assert len(site.files("archives")) == 70
+
+
+def test_a_directory_of_lists_gets_a_line_for_each(site: Site, vault: str) -> None:
+    (site.directory / "lists").mkdir()
+    for name, tiles in {"W1.txt": TILES[:4], "W3.txt": (*TILES[2:], "300.300"), "W2.txt": ("301.301",)}.items():
+        site.list_tiles(*(f"CFIS.{tile}.r.fits" for tile in tiles), name=f"lists/{name}")
+    text = site.done("avail", f"INPUT_PATH={vault}", "TILES=lists")
+    assert text.splitlines()[:3] == [
+        "lists/W1.txt: 4/4 (100.0%) complete",
+        "lists/W2.txt: 0/1 (0.0%) complete",
+        "lists/W3.txt: 8/9 (88.9%) complete",
+    ]
+    assert len(site.stamps()) == 12
