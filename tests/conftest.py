@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from retrieve.products import PRODUCTS_OF
+from support import watched
 from support.site import RESULTS, TILES, Site
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
@@ -20,14 +21,36 @@ from vospace_demo.server import VOSpace
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+watched.watch()
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that reports what no process may do."""
+    script = tmp_path_factory.mktemp("bin") / "python"
+    script.write_text(f"""#!/bin/sh\nexec '{sys.executable}' -P '{watched.__file__}' "$@"\n""")
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture(autouse=True)
+def breaches(tmp_path: Path) -> Iterator[Path]:
+    """Fail the test in which a process forks beside threads, or asks for anything but this machine."""
+    report = tmp_path / "breaches"
+    os.environ[watched.BREACHES] = str(report)
+    yield report
+    assert not report.exists(), report.read_text()
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path, python: Path, breaches: Path) -> Site:
     """A run directory outside the checkout, and an empty HOME."""
     directory, home = tmp_path / "run", tmp_path / "home"
     directory.mkdir()
     home.mkdir()
     path = os.environ["PATH"]
-    return Site(directory, {"PATH": path, "HOME": str(home), "PYTHON": sys.executable, "LC_ALL": "C.UTF-8"})
+    own = {"HOME": str(home), "PYTHON": str(python), watched.BREACHES: str(breaches)}
+    return Site(directory, {"PATH": path, "LC_ALL": "C.UTF-8", **own})
 
 
 @pytest.fixture

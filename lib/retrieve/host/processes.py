@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -72,18 +73,20 @@ class Workers:
         if self._count:
             if error is not None:
                 self._kill()
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown()
 
     def map(self, act: Callable[[_Job], _Answer], jobs: list[_Job]) -> Iterator[_Answer]:
         """Do something with each of some jobs; the results come in order.
 
         Close the iterator to end the processes before their time; they are gone then.
         """
-        if not jobs:
-            return
         try:
-            yield from self._pool.map(act, jobs)
+            # None of them is ever cancelled: the pool's own thread would fail over one that is, when processes end.
+            answers = deque(self._pool.submit(act, job) for job in jobs)
+            while answers:
+                yield answers.popleft().result()
         except BrokenProcessPool as error:
+            self._pool.shutdown()  # waits for all of them, so that it is known how each ended
             raise RetrieveError(_ended_by({process.exitcode for process in self._processes})) from error
         except BaseException:
             self._kill()

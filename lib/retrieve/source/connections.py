@@ -108,28 +108,21 @@ class SealedContext(ssl.SSLContext):
         elif getattr(self, name) != value:
             self._refuse(name)
 
+    def __getattribute__(self, name: str) -> object:
+        if name.startswith(("load_", "set_")) and self._sealed and name != "set_alpn_protocols":
+            self._refuse(name)
+        return super().__getattribute__(name)
+
     def set_alpn_protocols(self, alpn_protocols: list[str]) -> None:
-        """Set the protocols that are offered, before the context is sealed; those of urllib3 are passed over then."""
+        """Set the protocols to offer, before the context is sealed; urllib3 may set the same ones again."""
         if not self._sealed:
             super().set_alpn_protocols(alpn_protocols)
         elif alpn_protocols != ALPN_PROTOCOLS:
             self._refuse("ALPN protocols")
 
-    def load_cert_chain(self, *arguments: object, **options: object) -> None:
-        """Load the certificate of the client, before the context is sealed."""
-        if self._sealed:
-            self._refuse("certificate")
-        super().load_cert_chain(*arguments, **options)
-
-    def load_verify_locations(self, *arguments: object, **options: object) -> None:
-        """Load the authorities to trust, before the context is sealed."""
-        if self._sealed:
-            self._refuse("authorities")
-        super().load_verify_locations(*arguments, **options)
-
     @staticmethod
     def _refuse(what: str) -> None:
-        raise RuntimeError(f"the {what} of a TLS context that threads share cannot be changed")
+        raise RuntimeError(f"a TLS context that threads share cannot be changed: {what}")
 
 
 def _state(certificate: str | None) -> tuple[int, int, int] | None:

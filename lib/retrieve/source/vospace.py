@@ -292,6 +292,7 @@ class VOSpace:
                         "the service's registry does not answer; check the network, and give INSECURE=yes if the "
                         "server has a certificate of its own making"
                     ) from error
+                self._known = known
                 if endpoints.conn.subject.certificate:
                     expiry(endpoints.conn.subject.certificate)
                 if self._connections is None:
@@ -300,7 +301,6 @@ class VOSpace:
                         insecure=self._settings.insecure,
                         certificate=endpoints.conn.subject.certificate,
                     )
-                self._known = known
             session = endpoints.session
             # Its own retries wait at least 30 s, and only for some of the faults that pass.
             session.retry = False
