@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _OF_SUBMIT = ("DRYRUN", "FORMAT", "GOAL", "SHARDS", "SBATCH", "SHARD")
 #: Where the archives come from is said by the settings and by this variable of `vos`.
 _SERVICE = "VOSPACE_WEBSERVICE"
 _WIDTH = 110
+#: Seconds to wait for Slurm to answer.
+_PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,15 @@ def submit(path: Path, dependency: str) -> str:
     """
     # A dependency that can never be met would keep a job in the queue for ever.
     after = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
-    done = subprocess.run(
-        ["sbatch", "--parsable", *after, str(path)], env=_environment(), check=False, text=True, capture_output=True
-    )
+    command = ["sbatch", "--parsable", *after, str(path)]
+    try:
+        done = subprocess.run(
+            command, env=_environment(), check=False, text=True, capture_output=True, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RetrieveError(
+            f"sbatch did not answer for {_PATIENCE} s about '{path}'; look with 'squeue' whether it took the job"
+        ) from error
     said = [re.sub("^sbatch: (error: )?", "", line) for line in done.stderr.splitlines()]
     # With several clusters the number is followed by the name of one.
     number = done.stdout.strip().partition(";")[0]
@@ -114,7 +123,8 @@ def submit(path: Path, dependency: str) -> str:
 
 def cancel(numbers: list[str]) -> None:
     """Take jobs out of the queue again."""
-    subprocess.run(["scancel", *numbers], check=False)
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(["scancel", *numbers], check=False, timeout=_PATIENCE)
 
 
 def _word(name: str, value: str) -> str:

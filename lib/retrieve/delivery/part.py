@@ -136,7 +136,7 @@ class Sink:
         self._file = file
         self._digest = digest
         self._from = self._to = file.tell()
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
         self._thread = threading.Thread(target=self._run, daemon=True) if size >= LARGE else None
 
@@ -174,7 +174,7 @@ class Sink:
             if self._error is None:
                 try:
                     self._put(chunk)
-                except OSError as error:
+                except BaseException as error:  # or who waits for a place in the queue waits for ever
                     self._error = error
 
     def _put(self, chunk: bytes) -> None:

@@ -172,6 +172,7 @@ def _outwait(directory: Path, other: Ticket, *, refuse: bool) -> None:
     """Wait until a ticket is gone, or its holder turns out to be dead; or refuse to if it lives."""
     watch = _Watch(directory, other)
     told = False
+    late = time.monotonic() + LOOKS * BETWEEN_LOOKS
     if refuse:
         time.sleep(_SETTLED)
     while _mtime_ns(directory / other.name) is not None:
@@ -186,6 +187,9 @@ def _outwait(directory: Path, other: Ticket, *, refuse: bool) -> None:
             told = True
             seconds = LOOKS * BETWEEN_LOOKS
             complain(f"'{directory}' was in use by {watch.holder()}; looking for {seconds:.0f} s whether it still is")
+        if not told and time.monotonic() > late:
+            told = True
+            complain(f"waiting for {watch.holder()}, who is placing tiles; stop it if it does not go on")
         time.sleep(_POLL)
 
 
