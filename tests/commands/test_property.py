@@ -221,7 +221,7 @@ class MirrorOfCavern(Mirror):
     kind = "arc"
 
 
-def check(machine: type[Mirror], examples: int, steps: int) -> None:
+def check(machine: type[Mirror], examples: int, steps: int, derandomize: bool = False) -> None:
     """Try so many sequences of so many steps."""
     run_state_machine_as_test(
         machine,
@@ -230,17 +230,18 @@ def check(machine: type[Mirror], examples: int, steps: int) -> None:
             stateful_step_count=steps,
             deadline=None,
             database=None,
+            derandomize=derandomize,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(Mirror, 4), (MirrorOfVault, 1), (MirrorOfCavern, 1)])
+@pytest.mark.parametrize(("machine", "examples"), [(Mirror, 4), (MirrorOfVault, 1)])
 def test_after_any_sequence_of_events_a_sync_makes_here_and_there_the_same(
     machine: type[Mirror], examples: int
 ) -> None:
-    check(machine, examples, steps=12)
+    check(machine, examples, steps=8, derandomize=True)
 
 
 @pytest.mark.soak

@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_print_what_it_shows(site: Site) -> None:
     commands = [command.replace("8443", port) for command, _ in transcript()]
     server = next(command for command in commands if command.endswith("&"))
     # Where a reader takes a moment, the script waits for the port.
-    wait = f"for _ in $(seq 200); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.05; done"
+    wait = f"for _ in $(seq 2400); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.05; done"
     script = [f"PYTHON={sys.executable}; export PYTHON", "trap 'kill $server' EXIT"]
     for command in commands:
         script += [command, *(["server=$!", wait] if command == server else []), f"echo '{MARK}'"]

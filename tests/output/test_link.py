@@ -48,14 +48,6 @@ def test_each_tile_is_linked_once_and_the_run_is_named_once(site: Site) -> None:
     assert log(site).splitlines()[1:] == ["./output/run_sp_combined_flag mask_runner"]
 
 
-def test_the_list_of_runs_keeps_its_other_lines(site: Site) -> None:
-    downloaded(site, tile("240.290"))
-    site.done("untar")
-    (site.directory / "output/log_run_sp.txt").write_text("./output/run_sp_Mh other_runner")
-    site.done("link")
-    assert log(site) == "./output/run_sp_Mh other_runner\n./output/run_sp_combined make_catalog_runner\n"
-
-
 def test_a_tile_that_was_processed_again_is_linked_to_its_new_run(site: Site) -> None:
     downloaded(site, tile("240.290") | tile("240.291"))
     site.done("untar")
@@ -69,10 +61,16 @@ def test_a_tile_that_was_processed_again_is_linked_to_its_new_run(site: Site) ->
     assert "run_sp_2_240.290" in os.readlink(site.directory / LINKS / "final_cat-240-290.fits")
 
 
-def test_stale_links_are_removed_and_nothing_else(site: Site) -> None:
+def test_stale_links_are_removed_and_nothing_else_and_a_file_in_the_place_of_a_link_is_left_and_reported(
+    site: Site,
+) -> None:
+    """Nor do other lines of the list of runs, and a dry run does nothing at all."""
     downloaded(site, tile("240.290"))
     site.done("untar")
+    (site.directory / "output/log_run_sp.txt").write_text("./output/run_sp_Mh other_runner")
     directory = site.directory / LINKS
+    assert site.done("link", "DRYRUN=yes") == f"1 link to be in '{LINKS}'\n"
+    assert not (site.directory / "output/run_sp_combined").exists()
     directory.mkdir(parents=True)
     (directory / "final_cat-100-100.fits").symlink_to("/nowhere")
     (directory / "mine.fits").symlink_to("/nowhere")
@@ -81,13 +79,9 @@ def test_stale_links_are_removed_and_nothing_else(site: Site) -> None:
     assert {path.name for path in directory.iterdir()} == {
         "final_cat-240-290.fits", "mine.fits", "final_cat-100-101.fits",
     }  # fmt: skip
-
-
-def test_a_file_in_the_place_of_a_link_is_left_and_reported(site: Site) -> None:
-    downloaded(site, tile("240.290"))
-    site.done("untar")
-    place = site.directory / LINKS / "final_cat-240-290.fits"
-    place.parent.mkdir(parents=True)
+    assert log(site) == "./output/run_sp_Mh other_runner\n./output/run_sp_combined make_catalog_runner\n"
+    place = directory / "final_cat-240-290.fits"
+    place.unlink()
     place.write_text("mine")
     result = site.make("link")
     assert result.returncode == 2
@@ -106,13 +100,6 @@ def test_only_unpacked_tiles_of_the_list_are_linked(site: Site) -> None:
     site.list_tiles("240.291")
     assert "0 new, 1 removed" in site.done("link")
     assert links(site) == {"final_cat-240-291.fits": True}
-
-
-def test_a_dry_run_links_nothing(site: Site) -> None:
-    downloaded(site, tile("240.290"))
-    site.done("untar")
-    assert site.done("link", "DRYRUN=yes") == f"1 link to be in '{LINKS}'\n"
-    assert not (site.directory / "output/run_sp_combined").exists()
 
 
 def test_links_lead_there_from_another_destination_too(site: Site) -> None:

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retrieve.errors import SettingError
 from retrieve.output.tree import Refused
 from retrieve.output.unpack import Limits, unpack
+from retrieve.settings import Settings
 from support.site import Site
 from support.tar_making import END, downloaded, everything_below, fits, header, member, packed, padded, pax
 from vospace_demo.results import make_archives
@@ -192,6 +194,8 @@ def test_each_hostile_or_broken_archive_is_refused_with_its_reason(site: Site) -
         assert reason, name
         assert reason in lines[tiles[name]], (name, lines[tiles[name]])
         assert f"'archives/final_cat_{tiles[name]}.tgz'" in lines[tiles[name]]
+    at_source = "it is so at the source, and fetching it again will not help: ask who made it"
+    assert at_source in lines[tiles["gzip cut in its trailer"]]
     assert len(lines) == len(CORPUS)
     assert "Traceback" not in result.stderr
     assert f"{len(CORPUS)} of {len(CORPUS) + 3} tiles failed" in result.stderr
@@ -206,11 +210,6 @@ def test_each_hostile_or_broken_archive_is_refused_with_its_reason(site: Site) -
     assert not evil.exists()
     assert not Path(EVIL).exists()
     assert {path for path in site.stamps() if path.startswith("extracted/")} == {f"extracted/{tile}" for tile in good}
-
-
-def test_what_is_damaged_at_the_source_is_called_so(site: Site) -> None:
-    downloaded(site, {"final_cat_100.300.tgz": WHOLE[:-3]})
-    assert "it is so at the source, and fetching it again will not help: ask who made it" in site.make("untar").stderr
 
 
 def test_a_symbolic_link_in_the_output_tree_is_not_followed(site: Site) -> None:
@@ -263,7 +262,8 @@ def test_limits_can_be_set(site: Site) -> None:
     downloaded(site, {"logs_100.300.tgz": packed(GOOD, member("output/b", bytes(5000)))})
     assert "is it a bomb?" in site.make("untar", "MAX_BYTES=4000").stderr
     assert "it has more than 2 members" in site.make("untar", "MAX_MEMBERS=2").stderr
-    assert site.make("untar", "MAX_BYTES=4k", "MAX_MEMBERS=0").returncode == 2
+    with pytest.raises(SettingError):
+        Settings.parse(["MAX_MEMBERS=0"])
     site.done("untar", "MAX_BYTES=6k", "MAX_MEMBERS=10")
 
 
@@ -339,7 +339,7 @@ def unpack_mutated(place: Path, content: bytes, changes: list[Change], mend: boo
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
 @given(st.sampled_from(SEEDS), CHANGES, st.booleans(), st.sampled_from([True, False, False, False]))
 def test_mutated_archives_never_escape(
     tmp_path: Path, content: bytes, changes: list[Change], mend: bool, outside: bool

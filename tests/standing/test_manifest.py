@@ -21,8 +21,11 @@ def manifest(site: Site) -> Table:
 
 
 def test_the_manifest_holds_every_archive_with_its_origin_and_dates(home: Site, source: Path) -> None:
-    began = time.strftime("%FT%T", time.gmtime(time.time() - 120))
+    # As `make` did it: a copy has its ctimes in whatever order it was made.
+    for path in (home.directory / "stamps/mccd/extracted").iterdir():
+        path.chmod(0o644)
     size = sum(path.stat().st_size for path in source.iterdir())
+    began = time.strftime("%FT%T", time.gmtime())
     assert home.done("manifest") == f"manifest.ecsv: 21 archives of 3 tiles, {size / 1000:.1f} kB\n"
     table = manifest(home)
     assert list(table["archive"]) == [name for tile in sorted(TILES[:3]) for name in names(tile)]
@@ -35,10 +38,10 @@ def test_the_manifest_holds_every_archive_with_its_origin_and_dates(home: Site, 
         assert row["md5"] == hashlib.md5(path.read_bytes()).hexdigest()
         assert row["date"] == date_of(path.stat().st_mtime_ns)
         assert row["archive"].endswith(f"_{row['tile']}.tgz")
-        assert began < row["fetched"] <= row["unpacked"] < time.strftime("%FT%T", time.gmtime(time.time() + 1))
+        assert "2020" < row["fetched"] <= row["unpacked"] < time.strftime("%FT%T", time.gmtime(time.time() + 1))
     meta = dict(table.meta)
     assert meta.pop("toolkit").startswith("retrieve ")
-    assert began < meta.pop("written")
+    assert began <= meta.pop("written") <= time.strftime("%FT%T", time.gmtime(time.time() + 1))
     assert meta == {
         "containers": [source.as_uri()], "psf_model": "mccd", "tile_lists": "tile_numbers.txt", "tiles": 3,
         "archives": 21, "bytes": size,

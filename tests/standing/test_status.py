@@ -1,7 +1,8 @@
-"""Where every tile stands: each state, the story of one tile, and that it takes neither network, lock nor time."""
+"""Where every tile stands: each state, the story of one tile, and that it takes neither network nor lock."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import jsonschema
 import pytest
 
 from retrieve.archives import Archive, Verified, date_of
+from retrieve.commands import status as status_verb
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
 from retrieve.standing.story import tell
 from retrieve.standing.survey import STATES, survey
 from support.site import HERE, TILES, Site, names
-from support.survey import DATE_NS, R, U, cost, make_done, numbers
+from support.survey import DATE_NS, make_done, numbers
 from vospace_demo.faults import Fault
 from vospace_demo.results import IMAGE_NAMES, make_images
 from vospace_demo.server import VOSpace
@@ -42,10 +44,11 @@ NOWHERE = "100.200"
 
 
 def status(site: Site, *words: str) -> dict[str, object]:
-    """Ask for the status as JSON, which must be of the form that is documented."""
-    result = site.run(str(HERE / "bin/retrieve"), "status", "FORMAT=json", *words)
-    assert (result.returncode, result.stderr) == (0, "")
-    data = json.loads(result.stdout)
+    """Ask for the status as JSON, which must be of the form that is documented; in this very process."""
+    with chdir(site.directory), redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as problems:
+        assert status_verb.main(Settings.parse(["FORMAT=json", *words])) == 0
+    assert problems.getvalue() == ""
+    data = json.loads(out.getvalue())
     jsonschema.validate(data, SCHEMA)
     return data
 
@@ -129,7 +132,7 @@ def test_the_story_of_a_tile_goes_from_the_source_to_its_files(home: Site, sourc
         assert archive["here"] == {"bytes": found.st_size, "date": date_of(found.st_mtime_ns)}
         assert archive["verified"]["date"] == archive["there"]["date"]
     stamped = (home.directory / "stamps/mccd/extracted" / tile).stat().st_ctime
-    assert abs(time.time() - stamped) < 120
+    assert abs(time.time() - stamped) < 3600
     assert story["verified"] <= story["unpacked"] <= time.strftime("%FT%T.999+00:00", time.gmtime(stamped))
     lines = home.done("status", f"TILE={tile}").splitlines()
     assert lines[0] == f"{tile}: unpacked"
@@ -339,71 +342,10 @@ def make_random(site: Site, count: int) -> None:
 def test_status_holds_up_the_tiles_that_are_missing_and_says_the_same_of_them(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_random(site, 400)
+    make_random(site, 150)
     missing = dict(line.split(": ", 1) for line in site.done("missing", "V=1").splitlines() if line[0].isdigit())
-    assert 200 < len(missing) < 400
+    assert 75 < len(missing) < 150
     monkeypatch.chdir(site.directory)
     found = survey(Settings.parse([]), Stamps(Path("stamps"), "mccd"))
     assert {one.tile: one.why for one in found.tiles if one.why} == missing
     assert len({one.state for one in found.tiles}) >= 6
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("mixed", [False, True])
-def test_status_takes_less_than_a_second_at_12621_tiles_and_3_at_27291(
-    mixed: bool, site: Site, memory_disk: Path
-) -> None:
-    """Of user and system time, since a busy clock says nothing: all unpacked, or in every state."""
-    for count, most in ((R, 1.0), (U, 3.0)):
-        run = Site(memory_disk / str(count), site.environment)
-        run.directory.mkdir()
-        make_done(run.directory, numbers(count))
-        run.list_tiles(*numbers(count))
-        for place, tile in enumerate(numbers(count) if mixed else ()):
-            SPOILS[place % len(SPOILS)](run.directory, tile)
-        costs = [cost(lambda run=run: run.done("status")) for _ in range(5)]
-        print(count, costs)
-        assert min(costs) < most, costs
-
-
-def remove(directory: Path, tile: str, *states: str) -> None:
-    for one in states:
-        (directory / "stamps/mccd" / one / tile).unlink()
-
-
-def lose(directory: Path, tile: str) -> None:
-    remove(directory, tile, DOWNLOADED, EXTRACTED)
-    for name in names(tile):
-        (directory / "archives" / name).unlink()
-
-
-def touch(directory: Path, tile: str) -> None:
-    for name in names(tile):
-        os.utime(directory / "archives" / name, ns=(1, 1))
-
-
-def free(directory: Path, tile: str) -> None:
-    path = directory / "stamps/mccd/extracted" / tile
-    mtime_ns = path.stat().st_mtime_ns
-    path.write_text(re.sub(r"\d+$", "0", path.read_text(), flags=re.MULTILINE))
-    os.utime(path, ns=(mtime_ns, mtime_ns))
-    for name in names(tile):
-        (directory / "archives" / name).unlink()
-
-
-def renew(directory: Path, tile: str) -> None:
-    path = directory / "stamps/mccd/available" / tile
-    mtime_ns = path.stat().st_mtime_ns
-    path.write_text(re.sub(r"\t\w{32}\t", f"\t{'0' * 32}\t", path.read_text(), count=1))
-    os.utime(path, ns=(mtime_ns + 1,) * 2)
-
-
-SPOILS: tuple[Callable[[Path, str], None], ...] = (
-    lambda directory, tile: None,
-    lambda directory, tile: remove(directory, tile, EXTRACTED),
-    lambda directory, tile: remove(directory, tile, AVAILABLE),
-    lose,
-    touch,
-    free,
-    renew,
-)

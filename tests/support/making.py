@@ -6,11 +6,15 @@ import gzip
 import os
 import shutil
 import subprocess
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from support.site import HERE, Site, names
+from retrieve.commands import avail
+from retrieve.errors import SettingError
+from retrieve.settings import Settings
+from support.site import Site, names
 
 
 def ours(result: subprocess.CompletedProcess[str]) -> list[str]:
@@ -26,16 +30,14 @@ def tree(directory: Path) -> dict[str, bytes | None]:
     }  # fmt: skip
 
 
-def refused(site: Site, *words: str, verb: str = "avail") -> str:
-    """Give settings that must be refused by Make and by the command, in the same words; return the line."""
+def refused(site: Site, *words: str) -> str:
+    """Give `avail` settings that it must refuse before it writes anything, in this very process; return the line."""
     before = tree(site.directory)
-    result = site.make(verb, *words)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    (line,) = ours(result)
-    direct = site.run(str(HERE / "bin/retrieve"), verb, *words)
-    assert (direct.returncode, direct.stdout, direct.stderr) == (2, "", f"{line}\n")
+    with chdir(site.directory), pytest.raises(SettingError) as caught:
+        avail.main(Settings.parse(words))
     assert tree(site.directory) == before
+    line = str(caught.value)
+    assert len(line.splitlines()) == 1
     return line
 
 
@@ -45,8 +47,10 @@ def read_only(site: Site, setting: str) -> list[str]:
     directory.mkdir()
     if os.geteuid() == 0:
         wrapped = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o ro none '{directory}' && exec \"$@\"", "-"]
-        if not shutil.which("unshare") or site.run(*wrapped, "true").returncode:
-            pytest.skip("root may write everywhere, and may mount nothing here")
+        if not shutil.which("unshare"):
+            pytest.skip("needs unshare: apt-get install util-linux")
+        if site.run(*wrapped, "true").returncode:
+            pytest.skip("needs a container with CAP_SYS_ADMIN: a directory is mounted read-only")
         site.run = lambda *command: Site.run(site, *wrapped, *command)
     else:
         directory.chmod(0o555)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 #: Seconds after which it is given up to wait for what should have happened by then.
-DEADLINE = 30.0
+DEADLINE = 180.0
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
 #: No database, no containers, no delays; processes are found by their parents, which needs no privileges of cgroups.
@@ -54,8 +54,8 @@ def lacking() -> str:
     """Say why there can be no Slurm here; empty if there can."""
     missing = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name)]
     if missing:
-        return f"no {', '.join(missing)}; 'apt-get install slurmctld slurmd slurm-client munge'"
-    return "" if os.geteuid() == 0 else "Slurm's daemons start jobs for others, which only root may"
+        return f"needs {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
+    return "" if os.geteuid() == 0 else "needs root: Slurm's daemons start jobs for others"
 
 
 class Slurm:
@@ -109,7 +109,7 @@ class Slurm:
         end = time.monotonic() + DEADLINE
         while not happened():
             assert time.monotonic() < end, f"it did not happen: {self.states()}"
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def stop(self) -> None:
         """End the jobs, then the daemons: those of a job outlive the node's, which is meant for upgrades."""
@@ -120,7 +120,7 @@ class Slurm:
             daemon.send_signal(signal.SIGTERM)
         for daemon in self._daemons:
             try:
-                daemon.wait(DEADLINE / 3)
+                daemon.wait(DEADLINE)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from retrieve.archives import Archive, Verified, date_of
@@ -47,11 +46,3 @@ def make_done(run: Path, tiles: Iterable[str]) -> None:
         for state, text in ((AVAILABLE, stamp.text()), (DOWNLOADED, record.text()), (EXTRACTED, record.text())):
             stamps.write(state, tile, text, mtime_ns)
     stamps.listing.write_text("")
-
-
-def cost(action: Callable[[], object]) -> float:
-    """Seconds of user and system time of what an action starts."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    action()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from retrieve.products import PRODUCTS_OF
+from retrieve.tiles import read_list
 from support.making import refused
-from support.site import TILES, Site, names
+from support.site import RESULTS, TILES, Site, names
 from vospace_demo.results import make_many
 
 
@@ -41,10 +42,9 @@ def counts(lines: list[str]) -> dict[str, int]:
         "# sélection d'été\n240.290\n241.290\n".encode(),
     ],
 )
-def test_a_list_is_read_however_it_was_written(text: bytes, site: Site, container: Path) -> None:
-    (site.directory / "tile_numbers.txt").write_bytes(text)
-    assert summaries(site, container) == ["tile_numbers.txt: 2/2 (100.0%) complete"]
-    assert set(site.stamps()) == {"available/240.290", "available/241.290"}
+def test_a_list_is_read_however_it_was_written(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(text)
+    assert read_list(tmp_path / "list.txt").tiles == ("240.290", "241.290")
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,15 @@ def test_a_list_is_read_however_it_was_written(text: bytes, site: Site, containe
         (b"x" * 5000, 1, "x" * 80),
     ],
 )
-def test_a_line_that_is_no_tile_is_named_with_file_and_number(
-    text: bytes, number: int, entry: str, site: Site, container: Path
-) -> None:
+def test_a_line_that_is_no_tile_is_named_with_file_and_number(text: bytes, number: int, entry: str, site: Site) -> None:
     (site.directory / "field.txt").write_bytes(text)
-    line = refused(site, "TILES=field.txt", f"INPUT_PATH={container}")
+    line = refused(site, "TILES=field.txt", "INPUT_PATH=.")
     assert line == f"field.txt:{number}: not a tile: '{entry}'; write 182.308, 182-308 or CFIS.182.308.r.fits"
 
 
-def test_a_list_that_is_not_text_is_named(site: Site, container: Path) -> None:
+def test_a_list_that_is_not_text_is_named(site: Site) -> None:
     (site.directory / "field.txt").write_bytes("240.290\n".encode("utf-16"))
-    line = refused(site, "TILES=field.txt", f"INPUT_PATH={container}")
+    line = refused(site, "TILES=field.txt", "INPUT_PATH=.")
     assert line == "tile list 'field.txt' is not text; give one tile such as 182.308 per line"
 
 
@@ -88,21 +86,18 @@ def test_a_list_that_is_not_text_is_named(site: Site, container: Path) -> None:
         ("loop.txt", "cannot read tile list 'loop.txt': Too many levels of symbolic links; give TILES a list file, "),
     ],
 )
-def test_lists_that_cannot_be_had_are_named_with_the_remedy(
-    tiles: str, problem: str, site: Site, container: Path
-) -> None:
+def test_lists_that_cannot_be_had_are_named_with_the_remedy(tiles: str, problem: str, site: Site) -> None:
     site.list_tiles(*TILES)
     (site.directory / "empty").mkdir()
     (site.directory / "empty/notes.md").touch()
     (site.directory / "odd/a.txt").mkdir(parents=True)
     (site.directory / "loop.txt").symlink_to("loop.txt")
-    assert refused(site, f"TILES={tiles}", f"INPUT_PATH={container}").startswith(problem)
+    assert refused(site, f"TILES={tiles}", "INPUT_PATH=.").startswith(problem)
 
 
 @pytest.mark.parametrize("verb", ["download", "missing", "untar"])
-def test_a_list_that_went_away_is_named_by_the_later_steps_too(verb: str, site: Site, container: Path) -> None:
-    site.list_tiles(TILES[0])
-    site.done("sync", f"INPUT_PATH={container}")
+def test_a_list_that_went_away_is_named_by_the_later_steps_too(verb: str, site: Site, vault: str) -> None:
+    site.begin("unpacked", vault)
     stamps = site.stamps()
     (site.directory / "tile_numbers.txt").unlink()
     result = site.make(verb)
@@ -113,8 +108,8 @@ def test_a_list_that_went_away_is_named_by_the_later_steps_too(verb: str, site: 
 
 def test_a_list_without_tiles_asks_for_nothing(site: Site, container: Path) -> None:
     """It is what `missing` writes when nothing is missing."""
-    site.list_tiles(*TILES)
-    site.done("sync", f"INPUT_PATH={container}")
+    site.begin("unpacked", f"vos:{RESULTS}")
+    assert site.done("missing") == "missing.txt: 0 tiles missing\n"
     assert site.done("download", "TILES=missing.txt") == "nothing to fetch\n"
     assert site.done("missing", "TILES=missing.txt") == "missing.txt: 0 tiles missing\n"
     (site.directory / "none.txt").write_text("# none of them\n\n")
@@ -159,11 +154,9 @@ def test_a_directory_of_lists_is_as_good_as_its_lists(site: Site, container: Pat
         ("PRODUCTS={tile}.fits a{tile", "bad file-name pattern 'a{tile' in PRODUCTS; each needs {tile} "),
     ],
 )
-def test_products_that_do_not_exist_are_named_with_the_remedy(
-    words: str, problem: str, site: Site, container: Path
-) -> None:
+def test_products_that_do_not_exist_are_named_with_the_remedy(words: str, problem: str, site: Site) -> None:
     site.list_tiles(*TILES)
-    line = refused(site, words, f"INPUT_PATH={container}")
+    line = refused(site, words, "INPUT_PATH=.")
     assert line.startswith(problem)
     assert "{tile}" in line
 
