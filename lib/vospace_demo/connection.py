@@ -7,15 +7,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING
 
 from vospace_demo.discovery import Service
 from vospace_demo.faults import STATUS_TEXT, Fault
 from vospace_demo.nodes import uri
+from vospace_demo.space import Space
 from vospace_demo.tree import Refused
-
-if TYPE_CHECKING:
-    from vospace_demo.server import VOSpace
 
 Buffer = bytes | bytearray | memoryview
 
@@ -57,8 +54,8 @@ class Connection(BaseHTTPRequestHandler):
     counted = False
 
     @property
-    def space(self) -> "VOSpace":
-        """The VOSpace that is served."""
+    def space(self) -> Space:
+        """The space that is served."""
         return self.server.space
 
     def setup(self) -> None:

@@ -1,8 +1,7 @@
-"""The embedded VOSpace: for tests in-process, for the demo behind a command."""
+"""The embedded VOSpace: a space that is served on a port, for tests in-process, for the demo behind a command."""
 
-import datetime
-import os
-import secrets
+from __future__ import annotations
+
 import socket
 import ssl
 import threading
@@ -12,43 +11,25 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
 
 import trustme
 
-from vospace_demo.certificate import server_context, write_client_certificate
-from vospace_demo.counts import Counts, Record
-from vospace_demo.discovery import CAVERN, VAULT, Service
-from vospace_demo.faults import Fault, Faults
-from vospace_demo.nodes import Nodes
 from vospace_demo.routes import Routes
-from vospace_demo.space import Job
-from vospace_demo.tree import Tree
+from vospace_demo.space import Space
 
 HANDSHAKE = 10
 """Seconds in which a client must have finished the TLS handshake."""
 
 
-class VOSpace:
-    """Vault and Cavern over one directory, on 127.0.0.1.
+class VOSpace(Space):
+    """A space that is served on 127.0.0.1, from `__enter__` to `__exit__`.
 
     Parameters
     ----------
-    root
-        The directory: `vos:PATH` and `arc:PATH` are both `root/PATH`.
     port
         0: any free port.
-    latency
-        Seconds that every request takes longer.
-    vault_md5, arc_md5
-        How a service spells the MD5 of its nodes: `bare`, `prefixed` or `none`.
-    private
-        Containers and files below `root` that only a user with a certificate of this server may read.
-
-    Attributes
-    ----------
-    ahead
-        Seconds by which its clock is wrong.
+    root, latency, vault_md5, arc_md5, private
+        See `Space`.
 
     Raises
     ------
@@ -65,24 +46,9 @@ class VOSpace:
         arc_md5: str = "none",
         private: Iterable[str] = (),
     ) -> None:
-        if not Path(root).is_dir():
-            raise NotADirectoryError(f"no directory '{root}'")
-        self.latency = latency
-        self.ahead = 0.0
-        self.services = {
-            VAULT: Service(VAULT, "cadc.nrc.ca~vault", vault_md5),
-            CAVERN: Service(CAVERN, "cadc.nrc.ca~arc", arc_md5),
-        }
-        self.tree = Tree(Path(root), private)
-        self.faults = Faults()
-        self.nodes = Nodes(self.tree, self.faults)
-        self.record = Record()
-        self.stopping = threading.Event()
-        self._authority = trustme.CA()
-        self._tokens: dict[str, str] = {}
-        self._jobs: dict[str, Job] = {}
-        self._server = Server(self, port, server_context(self._authority))
-        self.port: int = self._server.server_address[1]
+        super().__init__(root, latency, vault_md5, arc_md5, private)
+        self._server = Server(self, port)
+        self.port = self._server.server_port
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -95,58 +61,18 @@ class VOSpace:
         self._server.shutdown()
         self._server.server_close()
 
-    @property
-    def host(self) -> str:
-        """Host and port, as in VOSPACE_WEBSERVICE."""
-        return f"localhost:{self.port}"
 
-    @property
-    def url(self) -> str:
-        """Where it is served."""
-        return f"https://{self.host}"
+def tls_context(authority: trustme.CA) -> ssl.SSLContext:
+    """TLS settings of the server: known as localhost and 127.0.0.1, and asking for the user's certificate.
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that lead a `vos` client here."""
-        return {"VOSPACE_WEBSERVICE": self.host}
-
-    def fault(self, fault: Fault) -> None:
-        """Misbehave in this way too."""
-        self.faults.add(fault)
-
-    def clear_faults(self) -> None:
-        """Behave again."""
-        self.faults.replace(())
-
-    def requests(self) -> Counts:
-        """Return what was asked since the last `forget`."""
-        return self.record.counts()
-
-    def forget(self) -> None:
-        """Count again from nothing."""
-        self.record.forget()
-
-    def client_certificate(self, path: str | Path, expires: datetime.datetime | None = None) -> Path:
-        """Write a user's certificate and key to `path`, for VOSPACE_CERTFILE; `expires` may be past."""
-        return write_client_certificate(self._authority, Path(path), expires)
-
-    def storage_url(self, host: str, path: str) -> str:
-        """Return a pre-authorised URL for the content of a file: who has it may read the file."""
-        token = self._tokens.setdefault(path, secrets.token_urlsafe(24))
-        return f"https://{host}:{self.port}/minoc/files/{token}/{quote(os.fsencode(path))}"
-
-    def is_authorised(self, token: str, path: str) -> bool:
-        """Whether the token of a storage URL was given for this path."""
-        return secrets.compare_digest(self._tokens.get(path, "").encode(), token.encode())
-
-    def add_job(self, job: Job) -> str:
-        """Remember a negotiated transfer; return its name."""
-        name = secrets.token_hex(8)
-        self._jobs[name] = job
-        return name
-
-    def job(self, name: str) -> Job | None:
-        """Return a negotiated transfer."""
-        return self._jobs.get(name)
+    Asking, not demanding: an anonymous caller is served, one with an expired certificate gets the TLS
+    alert that OpenCADC's own servers give.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 class Server(ThreadingHTTPServer):
@@ -155,9 +81,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 512
     daemon_threads = True
 
-    def __init__(self, space: VOSpace, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, space: Space, port: int) -> None:
         self.space = space
-        self._context = context
+        self._context = tls_context(space.authority)
         self._lock = threading.Lock()
         self._open: set[ssl.SSLSocket] = set()
         super().__init__(("127.0.0.1", port), Routes)
