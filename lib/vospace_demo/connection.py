@@ -19,6 +19,8 @@ Buffer = bytes | bytearray | memoryview
 XML, TEXT, HTML = "text/xml;charset=UTF-8", "text/plain;charset=UTF-8", "text/html;charset=UTF-8"
 LOGIN_PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><form>Sign in</form></body></html>\n"
 
+CHALLENGES = 'ivoa_bearer standard_id="ivo://ivoa.net/sso#OpenID"', 'ivoa_x509 standard_id="ivo://ivoa.net/std/CDP"'
+"""What Cavern invites an anonymous caller to, when asked for the head of a file."""
 CAVERN_REQUESTS = 100
 """Cavern closes a connection on every 100th request."""
 
@@ -112,7 +114,11 @@ class Connection(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
         elif status != 204:
             self.send_header("Content-Length", str(length))
-        if not self.asked.service.pages and (status >= 400 or self.answered % CAVERN_REQUESTS == 0):
+        is_cavern = not self.asked.service.pages
+        if is_cavern and (self.command, self.asked.route, self.has_certificate) == ("HEAD", "files", False):
+            for challenge in CHALLENGES:
+                self.send_header("WWW-Authenticate", challenge)
+        if is_cavern and (status >= 400 or self.answered % CAVERN_REQUESTS == 0):
             self.send_header("Connection", "close")  # http.server then closes it too
         self.end_headers()
 

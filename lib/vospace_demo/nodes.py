@@ -50,6 +50,11 @@ def digest(md5: str) -> str:
     return f"md5={b64encode(bytes.fromhex(md5)).decode()}"
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file name, as the system gives it, is UTF-8."""
+    return os.fsencode(name).decode(errors="replace") == name
+
+
 def element(identifier: str, text: str) -> str:
     """Return a property."""
     return f'<vos:property uri="{identifier}" readOnly="true">{text}</vos:property>\n'
@@ -94,7 +99,11 @@ class Nodes:
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}'.encode(), tail.encode()
 
     def children(self, service: Service, path: str, names: Sequence[str], detail: str) -> list[bytes]:
-        """Return a piece of XML per child, in the order of `names`; who vanished meanwhile is left out."""
+        """Return a piece of XML per child, in the order of `names`.
+
+        Vault leaves out what it has no node for, and what vanished meanwhile. Cavern ends the listing there, and at a
+        name that is not UTF-8, as if that were all.
+        """
         real = self._tree.resolve(path, follow=False)
         full = detail != "min"
         known = self._pieces.setdefault((service.name, path, full), {})
@@ -107,12 +116,16 @@ class Nodes:
                 try:
                     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 except FileNotFoundError:
-                    continue
+                    if service.pages:
+                        continue
+                    break
                 if marked:
                     marks = self._faults.marks(name)
                 version = (status.st_mtime_ns, status.st_size, status.st_ino, marks)
                 piece = known.get(name)
                 if piece is None or piece[0] != version:
+                    if not service.pages and not (is_node(status) and is_utf8(name)):
+                        break
                     if not is_node(status):
                         continue
                     child = f"{path}/{name}" if path else name
@@ -138,8 +151,9 @@ class Nodes:
         kind = {stat.S_IFDIR: "Container", stat.S_IFLNK: "Link"}.get(stat.S_IFMT(status.st_mode), "Data")
         properties = "".join(self._properties(service, real, status, marks, kind)) + extra if full else ""
         target = f"<vos:target>{self._target(service, real)}</vos:target>\n" if kind == "Link" else ""
+        busy = ' busy="false"' if kind == "Data" else ""
         return (
-            f'<vos:node{namespaces} uri="{uri(service, path)}" xsi:type="vos:{kind}Node">\n'
+            f'<vos:node{namespaces} uri="{uri(service, path)}" xsi:type="vos:{kind}Node"{busy}>\n'
             f"<vos:properties>\n{properties}</vos:properties>\n{target}</vos:node>\n"
         )
 
@@ -160,16 +174,17 @@ class Nodes:
             if kind == "Data":
                 yield element(f"{CORE}content-date", date(status.st_mtime_ns))
             yield element(f"{CORE}groupread", "ivo://cadc.nrc.ca/gms?demo")
-        yield element(f"{CORE}creator", "CN=demo user,OU=cadc,O=hia,C=CA")
+        yield element(f"{CORE}creator", "CN=demo user,OU=cadc,O=hia,C=CA" if service.pages else "demo_user")
         public = not self._tree.is_private(real) and not self._tree.private_above(real)
         yield element(f"{CORE}ispublic", str(public).lower())
 
     def _target(self, service: Service, real: str) -> str:
-        """Return where a link leads: a node of the service, or as written where it leaves the tree."""
+        """Return where a link leads: a node of the service, or where it leaves the tree a path of the machine."""
         try:
             below = self._tree.below(self._tree.resolve(self._tree.below(real), follow=True))
         except Refused:
-            return f"file:{quote(os.fsencode(Path(real).readlink()))}"
+            outside = os.path.normpath(Path(real).parent / Path(real).readlink())
+            return f"file://{quote(os.fsencode(outside))}"
         return uri(service, below)
 
 

@@ -169,7 +169,15 @@ class Routes(Connection):
         return names[::-1] if kind == "backwards" else names
 
     def visible(self, path: str, follow: bool) -> str:
-        """Return where a node is on disk; 403 that names the private container above it, if the caller may not."""
+        """Return where a node is on disk.
+
+        Raises
+        ------
+        Refused
+            500 for a name that Cavern fails at; 403 that names the private container above it, if the caller may not.
+        """
+        if not self.asked.service.pages and re.search("[ %]", path):
+            raise Refused(500, path)
         real = self.space.tree.resolve(path, follow)
         if not self.has_certificate and (container := self.space.tree.private_above(real)):
             raise Refused(403, container)
@@ -210,10 +218,11 @@ class Routes(Connection):
             status = os.fstat(stream.fileno())
             size, modified = status.st_size, email.utils.formatdate(status.st_mtime, usegmt=True)
             headers = {
-                "Content-Type": nodes.content_type(real),
                 "Content-Disposition": f"inline; filename*=UTF-8''{quote(os.fsencode(asked.name))}",
                 "Last-Modified": modified,
             }
+            if asked.service.pages:
+                headers["Content-Type"] = nodes.content_type(real)
             is_stale = bool(self.space.faults.state("stale-md5", asked.route, asked.name))
             if md5 := self.space.nodes.md5(asked.service, real, status, is_stale):
                 headers["Digest"] = nodes.digest(md5)

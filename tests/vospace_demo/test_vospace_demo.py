@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -240,8 +240,52 @@ def test_changed_file_is_listed_anew(space: VOSpace, root: Path) -> None:
 
 def test_names_are_percent_encoded(space: VOSpace, root: Path) -> None:
     (root / "results" / "a & b.txt").write_text("text")
-    assert "a%20%26%20b.txt" in ask(space, NODES["vault"]).children
-    assert ask(space, FILES["arc"] + "a%20%26%20b.txt").body == b"text"
+    for service in ("vault", "arc"):
+        assert "a%20%26%20b.txt" in ask(space, NODES[service]).children
+    assert ask(space, storage(space, "a%20%26%20b.txt")).body == b"text"
+
+
+@pytest.mark.parametrize("name", ["a%20b.tgz", "a%25b.tgz"])
+def test_cavern_fails_at_a_space_or_a_percent_sign_in_a_name(space: VOSpace, root: Path, name: str) -> None:
+    (root / "results" / unquote(name)).write_text("text")
+    for path in (f"{NODES['arc']}/{name}", FILES["arc"] + name):
+        answer = ask(space, path)
+        assert (answer.status, answer.body.split(b":")[0]) == (500, b"InternalFault")
+
+
+def make_pipe(directory: Path) -> None:
+    os.mkfifo(directory / "pipe")
+
+
+def make_latin1(directory: Path) -> None:
+    (directory / os.fsdecode("r\u00e9sum\u00e9".encode("latin-1"))).touch()
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_latin1])
+def test_cavern_ends_a_listing_at_a_child_that_it_cannot_name(
+    space: VOSpace, root: Path, make: Callable[[Path], None]
+) -> None:
+    before = set(os.listdir(root / "results"))
+    make(root / "results")
+    order = os.listdir(root / "results")
+    (odd,) = set(order) - before
+    for _ in range(2):
+        answer = ask(space, NODES["arc"])
+        assert (answer.status, answer.children) == (200, order[: order.index(odd)])
+    assert ask(space, f"{NODES['arc']}/{TARGET}").status == 200
+    assert [name for name in ask(space, NODES["vault"]).children if name in before] == sorted(before)
+    (root / "results" / odd).unlink()
+    assert set(ask(space, NODES["arc"]).children) == before
+
+
+def test_nodes_look_as_on_their_service(space: VOSpace, root: Path) -> None:
+    (root / "results" / "out").symlink_to("../../outside/file")
+    for service, creator in (("vault", "CN=demo user,OU=cadc,O=hia,C=CA"), ("arc", "demo_user")):
+        answer = ask(space, NODES[service])
+        busy = {node.get("uri").rpartition("/")[2]: node.get("busy") for node in answer.xml.iterfind(".//{*}node")}
+        assert busy == dict.fromkeys(NAMES, "false") | {"out": None}
+        assert answer.property(core("creator"), TARGET) == creator
+        assert ask(space, f"{NODES[service]}/out").xml.findtext("{*}target") == f"file://{root.parent}/outside/file"
 
 
 def test_absent_node_is_404(space: VOSpace) -> None:
@@ -296,6 +340,21 @@ def test_cavern_serves_the_whole_file_whatever_the_range(space: VOSpace) -> None
     answer = ask(space, FILES["arc"] + TARGET, Range="bytes=10-")
     assert (answer.status, answer.body) == (200, CONTENT[TARGET])
     assert "Accept-Ranges" not in answer.headers
+
+
+def test_cavern_does_not_say_of_which_type_a_file_is(space: VOSpace) -> None:
+    for method in ("GET", "HEAD"):
+        assert ask(space, FILES["arc"] + TARGET, method).headers["Content-Type"] is None
+        assert ask(space, storage(space), method).headers["Content-Type"]
+
+
+def test_cavern_challenges_an_anonymous_head_of_a_file_in_two_ways(space: VOSpace, tmp_path: Path) -> None:
+    answer = ask(space, FILES["arc"] + TARGET, "HEAD")
+    assert (answer.status, len(answer.headers.get_all("WWW-Authenticate"))) == (200, 2)
+    certificate = space.client_certificate(tmp_path / "proxy.pem")
+    known = ask(space, FILES["arc"] + TARGET, "HEAD", certificate)
+    for other in (known, ask(space, FILES["arc"] + TARGET), ask(space, FILES["vault"] + TARGET, "HEAD")):
+        assert "WWW-Authenticate" not in other.headers
 
 
 def test_empty_file_is_204_on_cavern_and_200_on_vault(space: VOSpace, root: Path) -> None:
