@@ -35,6 +35,11 @@ def some(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def printable(text: str) -> str:
+    """Write a name from elsewhere without raw control characters, which a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def span(seconds: float) -> str:
     """Write a time for people: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 days``."""
     minutes = round(seconds / 60)

@@ -14,6 +14,7 @@ from retrieve.products import ProductSet
 from retrieve.settings import Settings
 from retrieve.source.container import Container
 from retrieve.source.listing import Listing
+from retrieve.wording import printable
 
 #: Archives asked for by name that are worth another connection.
 _QUESTIONS = 10
@@ -25,7 +26,7 @@ def check_absent(
     """Ask by name for what a listing says is not there: what vanished since the last one, and a sample of the rest.
 
     A service may swallow an error in the middle of a listing and end the document as if it were whole; nothing in the
-    document tells.
+    document tells. A listing that was short is made once more: if it ends at the same node, it will do so every time.
 
     Parameters
     ----------
@@ -44,15 +45,28 @@ def check_absent(
     names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
     # A thread needs a connection of its own, which costs as much as some questions.
     threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
-    progress = Progress("checking", "archives", len(names), quiet=settings.quiet)
+    progress, hidden = Progress("checking", "archives", len(names), quiet=settings.quiet), ""
     with progress, closing(in_threads(container.look_up, names, threads)) as answers:
         for name, found in answers:
             progress.advance(1)
             if found is not None:
-                raise ListingError(
-                    f"cannot list '{container.uri}': the listing was short, '{name}' is there but was not shown; "
-                    "try again later"
-                )
+                hidden = name
+                break
+    if hidden:
+        raise ListingError(f"cannot list '{container.uri}': {_say_short(container, listing, hidden, settings)}")
+
+
+def _say_short(container: Container, listing: Listing, name: str, settings: Settings) -> str:
+    """Say what to do about a listing that does not show an archive which is there; lists the container again."""
+    with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
+        again = container.list(lambda _: False, progress.reach)
+    if (again.nodes, again.last) != (listing.nodes, listing.last):
+        return f"the listing was short, '{name}' is there but was not shown; try again later"
+    end = f"after '{printable(listing.last)}'" if listing.last else "before the first node"
+    return (
+        f"the listing ends {end} every time, but '{name}' is there; Cavern stops at a pipe or a name that is not "
+        "UTF-8: run 'ls -Ub' in that directory, and rename or remove what comes next"
+    )
 
 
 def absent(holding: Holding, tiles: Iterable[str], products: ProductSet) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Directory:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     listing.nodes += 1
+                    listing.last = entry.name
                     if listing.nodes % _MANY == 0:
                         seen(listing.nodes)
                     if entry.is_dir():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from retrieve.archives import Archive
 from retrieve.errors import ListingError
+from retrieve.source.nodes import name_of
 from retrieve.source.pages import Page
 
 
@@ -24,6 +25,8 @@ class Listing:
         By name of a link: why it leads to no archive.
     nodes
         Number of nodes in the container.
+    last
+        Name of the node that came last; empty without any.
     containers, others
         Number of containers in it, and of files and links that are not wanted.
     """
@@ -32,6 +35,7 @@ class Listing:
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     astray: dict[str, str] = field(default_factory=dict)
     nodes: int = 0
+    last: str = ""
     containers: int = 0
     others: int = 0
 
@@ -47,6 +51,7 @@ class Listing:
         self.archives.update((one.name, one) for one in page.archives)
         self.links.update(page.links)
         self.nodes += page.count
+        self.last = name_of(page.last)
         self.containers += page.containers
         self.others += page.others
         if len(self.archives) + len(self.links) != before + len(page.archives) + len(page.links):
