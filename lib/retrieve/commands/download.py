@@ -11,7 +11,7 @@ from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stale import collected
-from retrieve.stamps.stamps import Stamps
+from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.wording import lifetime, size, some
 
 
@@ -33,6 +33,9 @@ def main(settings: Settings) -> int:
             settings.archives.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RetrieveError(f"cannot make '{settings.archives}': {remedy(error)}") from error
+        if not plans:
+            # So `untar` knows that there was a download, and that it had nothing.
+            (stamps.directory / DOWNLOADED).mkdir(exist_ok=True)
         if not settings.force:
             check_space(outlook, settings.archives)
         delivery = Delivery(plans, settings, stamps)
