@@ -25,6 +25,10 @@ class AccessError(SourceError):
     """The source refuses the caller, or the credentials cannot be used; trying again will not help."""
 
 
+class Closed(AccessError):
+    """A container may not be read: nothing that is in it can be had."""
+
+
 class Gone(SourceError):
     """What was asked for is not there."""
 

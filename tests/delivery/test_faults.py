@@ -181,7 +181,7 @@ def test_what_is_closed_to_the_caller_stops_a_run_early_and_one_closed_file_does
     assert result.returncode == 2
     assert space.requests().routes[route] <= 4
     assert "you may not read it without a certificate; make one with 'cadc-get-cert -u USER'" in result.stderr
-    assert result.stderr.count("cannot fetch ") == 1
+    assert result.stderr.count("cannot read ") == 1
     assert site.files("archives") == {}
 
 

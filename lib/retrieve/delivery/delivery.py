@@ -14,7 +14,7 @@ from retrieve.delivery.part import remove_outdated_parts
 from retrieve.delivery.plan import TilePlan
 from retrieve.delivery.pool import GivenUp, Result, in_parallel
 from retrieve.delivery.transfer import Fetcher
-from retrieve.errors import AccessError, SourceError, Transient, remedy
+from retrieve.errors import AccessError, Closed, SourceError, Transient, remedy
 from retrieve.formats.kinds import unsound
 from retrieve.host.disk import hold, md5_of, sync_directory
 from retrieve.host.progress import Progress
@@ -133,6 +133,8 @@ class Delivery:
             fetcher = self._fetcher(plan.stamp.source)
             try:
                 verified = fetcher.fetch(archive)
+            except Closed:
+                raise
             except AccessError as error:
                 # One file may be closed to the caller in a container that is open: then the others can be had.
                 fetcher.container.check()

@@ -84,7 +84,10 @@ def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]
         return Result(tile, archive.name, act(tile, archive))
     except Transient as error:
         return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again")
+    except AccessError as error:
+        # To the container, of which this archive happened to be the first to be asked for.
+        return Result(tile, archive.name, problem=str(error), fatal=True)
     except SourceError as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, (AccessError, GivenUp)))
+        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, GivenUp))
     except OSError as error:
         return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=error.errno in _EVERYWHERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieve.errors import AccessError, Gone, SourceError, Transient
+from retrieve.errors import AccessError, Closed, Gone, SourceError, Transient
+from retrieve.source.nodes import name_of
 
 if TYPE_CHECKING:
     import requests
@@ -59,6 +61,24 @@ def naming(what: str, credentials: Callable[[], str]) -> Iterator[None]:
         raise _from_client(prefix, error) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise Transient(f"{prefix}{_reason(error)}") from error
+
+
+@contextmanager
+def naming_container(name: str) -> Iterator[None]:
+    """Name the container for which a service refuses what is in it: Cavern's answer tells which one it is.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    """
+    try:
+        yield
+    except AccessError as error:
+        refused = re.search(r"vos://\S+", str(error.__cause__))
+        if refused is None or name_of(refused[0]) == name:
+            raise
+        raise Closed(f"cannot read '{refused[0]}': {error}") from error
 
 
 def refuse_html(response: requests.Response) -> None:

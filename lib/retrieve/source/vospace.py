@@ -25,9 +25,9 @@ from retrieve.errors import AccessError, Gone, ListingError, Transient
 from retrieve.host.processes import in_threads
 from retrieve.settings import Settings
 from retrieve.source.container import CHUNK, Body
-from retrieve.source.faults import expiry, naming, refuse_html
+from retrieve.source.faults import expiry, naming, naming_container, refuse_html
 from retrieve.source.listing import Listing, gather
-from retrieve.source.nodes import archive_of, is_container, is_readable, parse_node, target_of
+from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
 from retrieve.source.patience import patiently
 
@@ -156,7 +156,7 @@ class VOSpace:
         from cadcutils.exceptions import HttpException
 
         with ExitStack() as stack:
-            with naming("", self._credentials):
+            with naming_container(name), naming("", self._credentials):
                 url = self._file_url(name, attempt)
                 try:
                     response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
@@ -209,7 +209,8 @@ class VOSpace:
 
         One that the caller may not read is shown as an empty one, with status 200.
         """
-        root = self._follow(f"{self._addresses().nodes}/{self._path}", {"limit": "0", "detail": "max"})
+        with naming_container(name_of(self._path)):
+            root = self._follow(f"{self._addresses().nodes}/{self._path}", {"limit": "0", "detail": "max"})
         if not is_container(root):
             raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
         if not is_readable(root):
