@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrieve.errors import SettingError
+from retrieve.wording import printable
 
-#: ``182.308``, ``182-308`` (as inside ShapePipe's file names) or the survey's image name ``CFIS.182.308.r.fits``.
-_ENTRY = re.compile(r"([0-9]{3})[.-]([0-9]{3})|CFIS\.([0-9]{3})[.-]([0-9]{3})\.[a-z](?:\.weight)?\.fits(?:\.fz)?")
+#: A tile number; a spreadsheet drops its leading zeros.
+_NUMBER = r"([0-9]{3})-([0-9]{3})|([0-9]{1,3})\.([0-9]{3})"
+#: The name of an image or a catalogue: words, one tile number, and perhaps the band.
+_NAME = (
+    r"(?:[A-Za-z]+[._-])+(?:([0-9]{3})[.-]([0-9]{3})|([0-9]{1,3})_([0-9]{1,3}))(?:\.[a-z])?(?:\.weight)?\.fits(?:\.fz)?"
+)
+_ENTRY = re.compile(f"{_NUMBER}|{_NAME}")
+#: What stands between the columns of a list.
+_BETWEEN = re.compile(r"[\s,;]+")
 
 #: The value of ``TILES`` that stands for every tile found at the source.
 EVERY = "all"
 
 
 def parse_tile(entry: str) -> str | None:
-    """Tile number of one entry of a list, in the form ``182.308``; None if it is not a tile."""
+    """Tile number of one entry of a list, in the form ``182.308``; None if it is not a tile for certain.
+
+    ====================================================  ================
+    entry                                                 tile number
+    ====================================================  ================
+    182.308, 182-308                                      182.308
+    1.308                                                 001.308
+    CFIS.182.308.r.fits, CFIS.182.308.r.weight.fits.fz    182.308
+    WISHES.182.308.z.fits, UNIONS_i_image-182-308.fits    182.308
+    calexp-CFIS_182_308.fits                              182.308
+    calexp-CFIS_7_92.fits                                 007.092
+    182.31, which may be of 182.310 or 182.031            none
+    1-308, 182_308, 182.3080                              none
+    final_cat_182.308.tgz, which may be of several tiles  none
+    anything else                                         none
+    ====================================================  ================
+    """
     match = _ENTRY.fullmatch(entry)
-    return ".".join(filter(None, match.groups())) if match else None
+    return ".".join(one.zfill(3) for one in match.groups() if one) if match else None
 
 
 def dashed(tile: str) -> str:
@@ -43,7 +68,18 @@ class TileList:
 
 
 def read_list(path: Path) -> TileList:
-    """Read a list file: a tile per line, blank lines and ``#`` comments allowed.
+    """Read a list file: a tile per line.
+
+    ========================================  ================================================
+    line, up to a ``#``                       is
+    ========================================  ================================================
+    empty                                     passed over
+    a tile, see `parse_tile`                  that tile
+    a tile, then other columns                that tile; blanks, ``,`` or ``;`` are between columns
+    a tile, then another one                  refused; below a header that tile
+    the first one, without a digit            a header; refused if no tile comes after it
+    anything else                             refused
+    ========================================  ================================================
 
     Raises
     ------
@@ -59,18 +95,20 @@ def read_list(path: Path) -> TileList:
         ) from error
     except UnicodeDecodeError as error:
         raise SettingError(f"tile list '{path}' is not text; give one tile such as 182.308 per line") from error
-    tiles: dict[str, None] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        entry = line.partition("#")[0].strip()
-        if not entry:
-            continue
-        tile = parse_tile(entry)
-        if tile is None:
+    return TileList(str(path), tuple(dict.fromkeys(_tiles_in(path, text))))
+
+
+def _tiles_in(path: Path, text: str) -> Iterator[str]:
+    numbered = enumerate((line.partition("#")[0].strip() for line in text.split("\n")), start=1)
+    lines = [(number, line) for number, line in numbered if line]
+    header = [one for one in lines[:1] if not any(map(str.isdigit, one[1]))]
+    for number, line in lines[len(header) :] or header:
+        tile, *others = map(parse_tile, _BETWEEN.split(line))
+        if tile is None or (not header and set(others) - {tile, None}):
             raise SettingError(
-                f"{path}:{number}: not a tile: '{entry[:80]}'; write 182.308, 182-308 or CFIS.182.308.r.fits"
+                f"{path}:{number}: not a tile: '{printable(line[:80])}'; write 182.308, 182-308 or CFIS.182.308.r.fits"
             )
-        tiles[tile] = None
-    return TileList(str(path), tuple(tiles))
+        yield tile
 
 
 def read_lists(setting: str) -> tuple[TileList, ...] | None:
