@@ -412,7 +412,9 @@ def test_containers_and_foreign_files_are_counted_and_ignored(
     text = listed(f"INPUT_PATH={input_path}")
     assert "9/10 (90.0%)" in text
     # Ten of them are archives of the other PSF model.
-    assert text.splitlines()[-1] == f"from '{input_path}': 9 complete tiles; also there: 2 containers, 15 other files"
+    assert text.splitlines()[-1] == (
+        f"from '{input_path}': 9 complete tiles; also there: 2 containers ({names(TILES[0])[0]}, old), 15 other files"
+    )
     source = json.loads(listed(f"INPUT_PATH={input_path}", "FORMAT=json"))["sources"][0]
     assert (source["archives"], source["containers"], source["others"]) == (69, 2, 15)
 
@@ -472,6 +474,26 @@ def test_a_tile_is_fetched_from_the_container_that_was_chosen(
             assert archives[name] == (directory / name).read_bytes()
             fetched = (site.directory / "archives" / name).stat().st_mtime_ns
             assert fetched // 1_000_000 == (directory / name).stat().st_mtime_ns // 1_000_000
+
+
+@pytest.mark.parametrize("kind", ["vos", "arc", "directory"])
+def test_containers_of_patches_are_named_with_the_setting_that_lists_them(kind: str, site: Site, here: VOSpace) -> None:
+    patches = Path(here.tree.root) / "patches"
+    for number, tiles in enumerate((TILES[:4], TILES[4:]), start=1):
+        make_many(patches / f"P{number}", tiles, "mccd")
+    at = str(patches) if kind == "directory" else f"{kind}:patches"
+    site.list_tiles(*TILES)
+    (setting,) = re.findall(
+        r": 0 complete tiles; also there: 2 containers \(P1, P2\); if the archives are in these, give (\S+=.*)\n",
+        listed(f"INPUT_PATH={at}"),
+    )
+    assert setting == f"INPUT_PATH='{at}/P1 {at}/P2'"
+    assert "10/10" in listed(setting.replace("'", ""))
+    for name in ("P3", "P4", "A\x1b[2J", "B C"):
+        (patches / name).mkdir()
+    text = listed(f"INPUT_PATH={at}")
+    assert r"also there: 6 containers (A\x1b[2J, B C, P1 and 3 more); if" in text
+    assert f"INPUT_PATH='{at}/P1 {at}/P2 {at}/P3 …'\n" in text
 
 
 def test_a_short_listing_of_one_of_several_containers_changes_nothing(

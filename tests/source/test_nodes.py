@@ -69,7 +69,7 @@ def parsed(document: bytes, size: int) -> Page | None:
 def test_a_regular_document_is_read_as_it_is_written() -> None:
     page = parsed((HEAD.format("") + REGULAR + LINK + TAIL).encode(), 7)
     assert page is not None
-    assert (page.count, page.containers, page.others) == (2, 0, 0)
+    assert (page.count, page.containers, page.others) == (2, [], 0)
     archive = page.archives[0]
     assert (archive.name, archive.bytes, archive.md5) == ("a.tgz", 12, f"{'0af' * 10}00")
     assert archive.date == "2021-08-05T11:25:32.123"
@@ -93,7 +93,7 @@ def test_what_is_written_in_another_way_is_read_as_xml(document: str, counts: tu
     for size in (1, 100, 100_000):
         page = parsed(document.encode("latin-1"), size)
         assert page is not None
-        assert (page.count, len(page.archives), len(page.links), page.containers, page.others) == counts
+        assert (page.count, len(page.archives), len(page.links), len(page.containers), page.others) == counts
 
 
 def test_an_archive_that_is_named_twice_is_refused() -> None:

@@ -18,10 +18,12 @@ from retrieve.source.opening import open_containers
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import Stamps
 from retrieve.tiles import EVERY, TileList, read_lists, union
-from retrieve.wording import share, some, table
+from retrieve.wording import printable, share, some, table
 
 #: Links astray that are named without V=1.
 SHOWN = 20
+#: Containers in a container that are named.
+NAMED = 3
 
 
 def main(settings: Settings) -> int:
@@ -82,7 +84,7 @@ def _show(
                 "uri": source,
                 "complete": count,
                 "archives": len(listing.archives),
-                "containers": listing.containers,
+                "containers": len(listing.containers),
                 "others": listing.others,
                 "astray": listing.astray,
             }
@@ -98,7 +100,7 @@ def _show(
             *(f"{one.name}: {share(complete[one.name], len(one.tiles))} complete" for one in lists),
             *table((name, str(count)) for name, count in counts.items()),
             *(
-                f"from '{source}': {some(count, 'complete tile')}{_also(listing)}"
+                f"from '{source}': {some(count, 'complete tile')}{_also(source, listing)}"
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)
             ),
         ],
@@ -107,8 +109,18 @@ def _show(
     return data
 
 
-def _also(listing: Listing) -> str:
-    """Say what else is in a container."""
-    others = {"container": listing.containers, "other file": listing.others}
-    counted = ", ".join(some(count, noun) for noun, count in others.items() if count)
-    return f"; also there: {counted}" if counted else ""
+def _also(source: str, listing: Listing) -> str:
+    """Say what else is in a container; one that holds no archive, but containers, may have one for each patch."""
+    names, counted = sorted(listing.containers), []
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        counted.append(f"{some(len(names), 'container')} ({', '.join(map(printable, names[:NAMED]))}{more})")
+    if listing.others:
+        counted.append(some(listing.others, "other file"))
+    text = f"; also there: {', '.join(counted)}" if counted else ""
+    # INPUT_PATH is a list of words.
+    paths = [f"{source}/{name}" for name in names if name.isprintable() and " " not in name]
+    if paths and not listing.archives:
+        paths[NAMED:] = ["…"] if len(paths) > NAMED else []
+        text += f"; if the archives are in these, give INPUT_PATH='{' '.join(paths)}'"
+    return text

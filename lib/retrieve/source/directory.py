@@ -38,7 +38,7 @@ class Directory:
                     if listing.nodes % _MANY == 0:
                         seen(listing.nodes)
                     if entry.is_dir():
-                        listing.containers += 1
+                        listing.containers.append(entry.name)
                     elif not matches(entry.name):
                         listing.others += 1
                     elif entry.is_file():

@@ -27,8 +27,10 @@ class Listing:
         Number of nodes in the container.
     last
         Name of the node that came last; empty without any.
-    containers, others
-        Number of containers in it, and of files and links that are not wanted.
+    containers
+        Names of the containers in it.
+    others
+        Number of files and links that are not wanted.
     """
 
     archives: dict[str, Archive] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class Listing:
     astray: dict[str, str] = field(default_factory=dict)
     nodes: int = 0
     last: str = ""
-    containers: int = 0
+    containers: list[str] = field(default_factory=list)
     others: int = 0
 
     def add(self, page: Page) -> None:

@@ -70,8 +70,10 @@ class Page:
         The wanted files.
     links
         URI and target, as a URI, of each wanted link by name.
-    containers, others
-        Number of containers, and of the files and links that are not wanted.
+    containers
+        Names of the containers.
+    others
+        Number of the files and links that are not wanted.
     """
 
     first: str = ""
@@ -79,7 +81,7 @@ class Page:
     count: int = 0
     archives: list[Archive] = field(default_factory=list)
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    containers: int = 0
+    containers: list[str] = field(default_factory=list)
     others: int = 0
 
 
@@ -217,7 +219,7 @@ class _Reader:
             return
         name = name_of(uri)
         if kind == "Container":
-            page.containers += 1
+            page.containers.append(name)
         elif kind not in ("Data", "Link") or not self._wanted(name):
             page.others += 1
         elif kind == "Link":
