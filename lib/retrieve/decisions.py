@@ -9,9 +9,10 @@ from retrieve.archives import Archive, Held, Verified
 from retrieve.wording import some
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
-REASONS = NOT_LISTED, NOT_AT_SOURCE, DAMAGED, NEWER, NOT_FETCHED = (
+REASONS = NOT_LISTED, NOT_AT_SOURCE, EMPTY, DAMAGED, NEWER, NOT_FETCHED = (
     "not listed yet",
     "not at the source",
+    "there, but empty (an upload broke off)",
     "damaged",
     "newer at the source",
     "not fetched",

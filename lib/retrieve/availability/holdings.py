@@ -113,7 +113,8 @@ class Availability:
         row = holding.rows.get(tile, ())
         there = tuple([one for one in row if one is not None and one.bytes])
         lacking = names_of(self.products, tile, self.full & ~holding.there.get(tile, 0))
-        return Stamp(holding.source, there, lacking)
+        empty = tuple([one.name for one in row if one is not None and not one.bytes])
+        return Stamp(holding.source, there, lacking, empty)
 
     def counts(self, tiles: Iterable[str]) -> dict[str, int]:
         """Number of tiles, among some, for which there is an archive of each product."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from retrieve.archives import Archive, Verified
@@ -21,7 +21,7 @@ from retrieve.host.progress import Progress
 from retrieve.settings import Settings
 from retrieve.source.opening import open_container
 from retrieve.source.patience import RateLimit
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
 
 #: Archives that fail one after the other, whatever was tried, after which no other one is asked for; with more jobs
 #: than half of it, twice as many as there are jobs.
@@ -238,7 +238,7 @@ class Delivery:
             self.tally.done += 1
 
     def _stamp(self, plan: TilePlan, ordered: dict[str, Verified]) -> None:
-        now = Stamp(plan.stamp.source, tuple(one.archive for one in ordered.values()), plan.stamp.lacking)
+        now = replace(plan.stamp, archives=tuple(one.archive for one in ordered.values()))
         mtime_ns = plan.stamp_ns
         if now.archives != plan.stamp.archives:
             state = INCOMPLETE if now.lacking else AVAILABLE

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from retrieve.archives import Archive, Held, Verified
-from retrieve.decisions import NOT_AT_SOURCE, REASONS, Decision, Lack, decide, lack_of, md5_may_be_old
+from retrieve.decisions import EMPTY, NOT_AT_SOURCE, REASONS, Decision, Lack, decide, lack_of, md5_may_be_old
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, is_here, listed_tiles, untouched
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamp, Stamps
@@ -105,7 +105,8 @@ def lacks(plan: TilePlan, held: dict[str, Held]) -> list[Lack]:
     ===================================  =======================================  ===================
     at the source                        here                                     reason
     ===================================  =======================================  ===================
-    no, or 0 bytes                       nothing                                  not at the source
+    no                                   nothing                                  not at the source
+    0 bytes                              nothing                                  there, but empty
     yes                                  verified and unchanged                   (does not lack)
     with other content than recorded     verified as what it was                  newer at the source
     yes                                  cut or altered since it was verified     damaged
@@ -115,7 +116,7 @@ def lacks(plan: TilePlan, held: dict[str, Held]) -> list[Lack]:
     found: dict[str, list[str]] = {reason: [] for reason in REASONS}
     for name in plan.stamp.lacking:
         if name not in held:
-            found[NOT_AT_SOURCE].append(name)
+            found[EMPTY if name in plan.stamp.empty else NOT_AT_SOURCE].append(name)
     for archive in plan.stamp.archives:
         name = archive.name
         reason = lack_of(archive, plan.record.verified.get(name), held.get(name), plan.decisions[name])

@@ -37,17 +37,23 @@ class Stamp:
     archives
         The archives that are there, in the order of the products.
     lacking
-        Names of those that are not.
+        Names of those that are not, or are empty.
+    empty
+        Names of those that are there with 0 bytes, as an upload leaves them that broke off.
     """
 
     source: str
     archives: tuple[Archive, ...]
     lacking: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Write the stamp: the source, then a line per archive: name, bytes, MD5 or ``-``, date."""
+        """Write the stamp: the source, then a line per archive: name, bytes, MD5 or ``-``, date.
+
+        Of an archive that lacks, bytes is ``-``, or 0 if it is empty.
+        """
         lines = [f"# {self.source}", *map(_archive_line, self.archives)]
-        lines += ["\t".join((name, _NONE, _NONE, _NONE)) for name in self.lacking]
+        lines += ["\t".join((name, "0" if name in self.empty else _NONE, _NONE, _NONE)) for name in self.lacking]
         return "\n".join(lines) + "\n"
 
     @property
@@ -66,8 +72,9 @@ class Stamp:
             If it is not a stamp.
         """
         source, rows = rows_of(text)
-        archives = tuple(_archive(row) for row in rows if row[1] != _NONE)
-        return cls(source, archives, tuple(row[0] for row in rows if row[1] == _NONE))
+        archives = tuple(_archive(row) for row in rows if row[1] not in (_NONE, "0"))
+        lacking = {row[0]: row[1] for row in rows if row[1] in (_NONE, "0")}
+        return cls(source, archives, tuple(lacking), tuple(name for name, size in lacking.items() if size == "0"))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from retrieve.archives import date_of
+from retrieve.decisions import EMPTY
 from retrieve.errors import RetrieveError
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import listed_tiles
@@ -131,7 +132,8 @@ def tell(tile: str, settings: Settings, stamps: Stamps) -> Story:
 def _row(one: ArchiveStanding) -> tuple[str, ...]:
     here = size(one.held.bytes) if one.held else "freed" if one.freed else "-"
     if not one.there:
-        return one.name, "-", "-", here, "not there" if one.lack else one.state
+        absent = "empty there" if one.lack == EMPTY else "not there"
+        return one.name, "-", "-", here, absent if one.lack else one.state
     return one.name, size(one.bytes), _of_source(one.there[3]), here, one.state
 
 

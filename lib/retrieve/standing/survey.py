@@ -40,6 +40,7 @@ STATES = UNPACKED, HERE, AT_SOURCE, NEWER, DAMAGED, FAILED, INCOMPLETE, UNSEEN =
 _STATE_OF = {
     decisions.NOT_LISTED: UNSEEN,
     decisions.NOT_AT_SOURCE: INCOMPLETE,
+    decisions.EMPTY: INCOMPLETE,
     decisions.DAMAGED: DAMAGED,
     decisions.NEWER: NEWER,
     decisions.NOT_FETCHED: AT_SOURCE,
@@ -266,7 +267,7 @@ class _Look:
         source, before = _rows(record)
         if not listed:
             there = {}
-        elif self._is_answered(tile):
+        elif listed == AVAILABLE and self._is_answered(tile):
             there = before
         else:
             source, there = _rows(self._stamps.text(listed, tile))
@@ -283,12 +284,14 @@ class _Look:
                 verified = verified or freed[name]
                 gone = md5_of_row(verified) == md5_of_row(freed[name])
                 as_held = Held(int(verified[1]), int(verified[4])) if gone else None
-            if wanted is not None and wanted[1] == "-":
+            absent = decisions.NOT_AT_SOURCE
+            if wanted is not None and wanted[1] in ("-", "0"):
+                absent = decisions.EMPTY if wanted[1] == "0" else absent
                 wanted = None
             if not listed:
                 lack = decisions.NOT_LISTED
             elif wanted is None:
-                lack = decisions.NOT_AT_SOURCE if as_held is None else None
+                lack = absent if as_held is None else None
             else:
                 lack = _lack(wanted, verified, as_held, source)
             state = _STATE_OF[lack] if lack else UNPACKED if done else HERE
@@ -314,7 +317,7 @@ class _Look:
         if not names:
             return UNPACKED if self._is_extracted(tile) else HERE, ""
         lacking = [Lack(reason, tuple(names[reason])) for reason in decisions.REASONS if reason in names]
-        nowhere = not any(one.there or one.held or one.freed for one in archives)
+        nowhere = not any(one.there or one.held or one.freed or one.lack == decisions.EMPTY for one in archives)
         return UNSEEN if nowhere else _STATE_OF[lacking[0].reason], "; ".join(map(str, lacking))
 
     def _failure(self, tile: str, state: str) -> Failure | None:
