@@ -81,6 +81,21 @@ def naming_container(name: str) -> Iterator[None]:
         raise Closed(f"cannot read '{refused[0]}': {error}") from error
 
 
+@contextmanager
+def naming_odd(url: str) -> Iterator[None]:
+    """Say what no further try would mend: Cavern answers 500 to a space or a percent sign in a name."""
+    from cadcutils.exceptions import InternalServerException
+
+    try:
+        yield
+    except InternalServerException as error:
+        if not re.search("%2[05]", url):
+            raise
+        raise SourceError(
+            "the server answered 500, as Cavern does to a space or '%' in a name; ask its owner to rename it"
+        ) from error
+
+
 def refuse_html(response: requests.Response) -> None:
     """Refuse a web page, which a proxy or a login may send with status 200 in place of anything."""
     if "html" in response.headers.get("Content-Type", ""):

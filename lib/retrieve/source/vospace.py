@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
@@ -25,7 +25,7 @@ from retrieve.errors import AccessError, Gone, ListingError, Transient
 from retrieve.host.processes import in_threads
 from retrieve.settings import Settings
 from retrieve.source.container import CHUNK, Body
-from retrieve.source.faults import expiry, naming, naming_container, refuse_html
+from retrieve.source.faults import expiry, naming, naming_container, naming_odd, refuse_html
 from retrieve.source.listing import Listing, gather
 from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
@@ -322,7 +322,9 @@ class VOSpace:
     @contextmanager
     def _get(self, url: str, **options: object) -> Iterator[requests.Response]:
         session = self._endpoints().session
-        with session.get(url, stream=True, **options) as response:
+        with nullcontext() if self._paged else naming_odd(url):
+            response = session.get(url, stream=True, **options)
+        with response:
             refuse_html(response)
             yield response
 
