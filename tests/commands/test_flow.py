@@ -89,9 +89,9 @@ def test_the_second_sync_moves_nothing_whatever_the_number_of_tiles(
     site: Site, vault: str, container: Path, space: VOSpace
 ) -> None:
     site.begin("unpacked", vault)
-    more = [f"{number}.300" for number in range(100, 120)]
+    more = [f"{number}.300" for number in range(100, 105)]
     processes = []
-    for count in (10, 30):
+    for count in (10, 15):
         if count == 10:
             site.done("avail", "missing")  # the rest is done
         else:

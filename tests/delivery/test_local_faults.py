@@ -98,18 +98,18 @@ def test_a_large_archive_that_fills_the_disk_is_gone_on_with_when_there_is_room(
     site: Site, vault: str, container: Path, small: Path, space: VOSpace
 ) -> None:
     """It is written beside the thread that reads it."""
-    name, size = names(TILES[0])[0], 30_000_000
+    name, size = names(TILES[0])[0], 15_000_000
     (container / name).write_bytes(os.urandom(size))
     site.list_tiles(TILES[0])
     site.done("avail", f"INPUT_PATH={vault}", "PRODUCTS=final_cat")
-    mount(small, "size=20M")
+    mount(small, "size=10M")
     result = site.make("download", "FORCE=yes")
     assert result.returncode == 2
     assert f"cannot fetch '{name}': no space left on device; make room there" in result.stderr
     (part,) = small.iterdir()
     came = part.stat().st_size
     assert part.read_bytes() == (container / name).read_bytes()[:came]
-    assert came > 15_000_000
+    assert came > 7_500_000
     mount_again(small, "size=40M")
     space.forget()
     site.done("download")
@@ -256,7 +256,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def test_memory_does_not_grow_with_an_archive(site: Site, at: str, container: Path) -> None:
-    sizes = dict(zip(TILES, (1_000_000, 60_000_000), strict=False))
+    sizes = dict(zip(TILES, (1_000_000, 40_000_000), strict=False))
     for tile, size in sizes.items():
         (container / names(tile)[0]).write_bytes(gzip.compress(os.urandom(size), compresslevel=0))
     site.list_tiles(*sizes)
