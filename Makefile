@@ -49,16 +49,11 @@ CHECK ?= quick##         how FITS files are checked: quick, full or none
 KEEP ?= yes##            no: delete a tile's archives once they are unpacked and checked
 SAMPLE ?=##              5%: verify that share of the tiles; empty: all of them
 LINK ?= final_cat##      what is linked: final_cat or pipeline_flag
-MAX_MEMBERS ?= 200000##  an archive with more files and directories is refused,
-MAX_BYTES ?= 200G##      or one that unpacks to more,
-MAX_RATIO ?= 200##       or to more than that many times its size, beyond 1 GB
 TIMEOUT ?= 60##          seconds without a byte before a request is made again
 RETRIES ?= 5##           how often
-PAGE ?= 10000##          nodes of a listing asked for at once, where the service pages
-PROBE ?= 20##            archives that a listing does not show are asked for by name, that many at random
 RATE ?=##                total bytes per second: 500k, 20M; empty: no limit
 DRYRUN ?= no##           yes: say what would be done, and change nothing
-FORCE ?= no##            yes: go on although it may not fit on the disk
+FORCE ?= no##            yes: go on although it may not fit, or is beyond the limits of unpacking
 TILE ?=##                236.293: what status tells all about; empty: of every tile where it stands
 EVERY ?= 10m##           pause between two rounds of watch: 30s, 10m, 1h
 GOAL ?= sync##           what submit does on many machines: download, untar, verify or sync
@@ -71,8 +66,8 @@ FORMAT ?= text##         json: the result for programs
 V ?= $(if $(findstring s,$(OPTIONS)),quiet,0)## 1: a line for each tile; quiet, or make -s: no progress
 PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE LINK MAX_MEMBERS MAX_BYTES \
-            MAX_RATIO TIMEOUT RETRIES PAGE PROBE RATE DRYRUN FORCE TILE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE LINK TIMEOUT RETRIES \
+            RATE DRYRUN FORCE TILE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
   $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)

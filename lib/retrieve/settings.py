@@ -30,13 +30,6 @@ def _count(value: str) -> int:
     return int(value)
 
 
-def _page(value: str) -> int:
-    # A page begins with the last node of the one before it: one node to a page would never end.
-    if not value.isdecimal() or int(value) < 2:
-        raise ValueError("a whole number from 2")
-    return int(value)
-
-
 def _whole(value: str) -> int:
     if not value.isdecimal():
         raise ValueError("a whole number from 0")
@@ -61,13 +54,6 @@ def _rate(value: str) -> float:
     if value and not match:
         raise ValueError("bytes per second, such as 500k, 20M or 1G")
     return float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[match[2]] if match else 0.0
-
-
-def _size(value: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)", value)
-    if not match:
-        raise ValueError("bytes, such as 500M or 200G")
-    return int(float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[match[2]])
 
 
 def _share(value: str) -> float:
@@ -152,15 +138,10 @@ class Settings:
     check: str = _setting("quick", _one_of("quick", "full", "none"))
     timeout: float = _setting(60.0, _seconds)
     retries: int = _setting(5, _whole)
-    page: int = _setting(10_000, _page)
-    probe: int = _setting(20, _whole)
     rate: float = _setting(0.0, _rate)
     keep: bool = _setting(True, _yes)
     sample: float = _setting(1.0, _share)
     link: str = _setting("final_cat", _one_of(*LINKS))
-    max_members: int = _setting(200_000, _count)
-    max_bytes: int = _setting(200_000_000_000, _size)
-    max_ratio: int = _setting(200, _count)
     dryrun: bool = _setting(False, _yes)
     force: bool = _setting(False, _yes)
     tile: str = _setting("", _tile)
@@ -175,6 +156,10 @@ class Settings:
     v: int | None = _setting(0, _verbosity)
     #: The words as they were given, by name.
     given: dict[str, str] = field(default_factory=dict, compare=False)
+    #: No settings of users, only tests change them: how many nodes of a listing are asked for at once, where the
+    #: service pages; and how many archives that a listing does not show are asked for by name.
+    page: int = 10_000
+    probe: int = 20
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> Settings:

@@ -17,6 +17,7 @@ import pytest
 from retrieve.stamps.stamps import AVAILABLE, Stamp, Stamps
 from support.site import HERE, RESULTS, Site, names
 from support.survey import DATE_NS, make_done, make_tiny, numbers
+from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
 
 #: Tiles in a container, and nodes to a page of its listing.
@@ -55,9 +56,10 @@ WRITES = "openat,creat,rename,renameat,renameat2,unlink,unlinkat,utimensat,mkdir
 def test_a_listing_with_nothing_new_writes_its_own_record_alone(site: Site, tmp_path: Path) -> None:
     container = tmp_path / "space" / RESULTS
     make_tiny(container, numbers(MANY))
-    words = ("avail", f"INPUT_PATH=vos:{RESULTS}", f"PAGE={PAGE}", "TILES=all")
+    words = ("avail", f"INPUT_PATH=vos:{RESULTS}", "TILES=all")
     with VOSpace(tmp_path / "space") as space:
         site.environment |= space.environment() | {"INSECURE": "yes"}
+        space.fault(Fault("cap", node=RESULTS.rpartition("/")[2], route="nodes", count=-1, at=PAGE))
         assert f"all: {MANY}/{MANY} (100.0%) complete" in site.done(*words)
         before = site.stamps()
         assert len(before) == MANY

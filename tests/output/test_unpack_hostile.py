@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,10 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieve.errors import SettingError
 from retrieve.output.tree import Refused
 from retrieve.output.unpack import Limits, unpack
-from retrieve.settings import Settings
 from support.site import Site
 from support.tar_making import END, downloaded, everything_below, fits, header, member, packed, padded, pax
 from vospace_demo.results import make_archives
@@ -147,13 +146,6 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the gzip stream is damaged: it is empty"),
     "empty inside": (gzip.compress(b""), "it ends without an end mark"),
     "text inside": (gzip.compress(b"no tar" * 200), "a header whose checksum"),
-    "bomb of one": (packed(header("output/bomb", 500_000_000_000)), "is it a bomb?"),
-    "bomb that lies": (packed(header("output/bomb", 2_000_000_000), bytes(4096)), "is it a bomb?"),
-    "too many": (packed(*(header(f"output/{i}") for i in range(3000))), "it has more than 2000 members"),
-    "too many directories": (
-        packed(*(header("output/" + "/".join(f"{i}-{j}" for j in range(15)) + "/f") for i in range(200))),
-        "it has more than 2000 members",
-    ),
     "cut FITS": (
         packed(member("output/run/x.fits", fits(9000)[:-2880])),
         "'output/run/x.fits' is damaged: it ends at byte",
@@ -163,6 +155,19 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "empty FITS": (packed(member("output/run/x.fits", b"")), "'output/run/x.fits' is damaged: it is empty"),
     "text as FITS": (packed(member("output/run/x.fits", b"no FITS")), "it does not begin as FITS"),
     "compressed FITS that is cut": (packed(member("output/run/x.fits.fz", fits(9000)[:5760])), "it ends at byte"),
+}
+
+#: What is beyond the limits, with those of which it breaks one.
+BEYOND: dict[str, tuple[bytes, Limits, str]] = {
+    "bomb of one": (packed(header("output/bomb", 500_000_000_000)), Limits(), "is it a bomb?"),
+    "bomb that lies": (packed(header("output/bomb", 2_000_000_000), bytes(4096)), Limits(), "is it a bomb?"),
+    "too large": (packed(GOOD, member("output/b", bytes(5000))), Limits(bytes=4000), "is it a bomb?"),
+    "too many": (packed(*(header(f"output/{i}") for i in range(300))), Limits(members=200), "more than 200 members"),
+    "too many directories": (
+        packed(*(header("output/" + "/".join(f"{i}-{j}" for j in range(15)) + "/f") for i in range(20))),
+        Limits(members=200),
+        "more than 200 members",
+    ),
 }
 
 
@@ -185,7 +190,7 @@ def test_each_hostile_or_broken_archive_is_refused_with_its_reason(site: Site) -
         for name, one in everything_below(site.directory.parent).items()
         if not name.startswith(("run/stamps", "run/archives"))
     }
-    result = site.make("untar", "MAX_MEMBERS=2000", "FORCE=yes")
+    result = site.make("untar", "FORCE=yes")
     assert result.returncode == 2, result.stderr
     lines = {
         line.partition("'")[2][:7]: line for line in result.stderr.splitlines() if line.startswith("cannot unpack")
@@ -258,13 +263,20 @@ def test_a_million_empty_members_are_refused(site: Site) -> None:
     assert site.files("output") == {}
 
 
-def test_limits_can_be_set(site: Site) -> None:
-    downloaded(site, {"logs_100.300.tgz": packed(GOOD, member("output/b", bytes(5000)))})
-    assert "is it a bomb?" in site.make("untar", "MAX_BYTES=4000").stderr
-    assert "it has more than 2 members" in site.make("untar", "MAX_MEMBERS=2").stderr
-    with pytest.raises(SettingError):
-        Settings.parse(["MAX_MEMBERS=0"])
-    site.done("untar", "MAX_BYTES=6k", "MAX_MEMBERS=10")
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_is_beyond_the_limits_is_refused(name: str, tmp_path: Path) -> None:
+    content, limits, reason = BEYOND[name]
+    (tmp_path / "a.tgz").write_bytes(content)
+    (tmp_path / "staging").mkdir()
+    with pytest.raises(Refused, match=f"{re.escape(reason)}.*FORCE=yes"):
+        unpack(tmp_path / "a.tgz", tmp_path / "staging", "quick", limits)
+
+
+def test_force_lifts_the_limits(site: Site) -> None:
+    downloaded(site, {"logs_100.300.tgz": BEYOND["bomb of one"][0]})
+    assert "is it a bomb? if not, FORCE=yes unpacks it" in site.make("untar").stderr
+    # Now the reason is that it is no more than its header.
+    assert "it ends within a member" in site.make("untar", "FORCE=yes").stderr
 
 
 def seeds() -> list[bytes]:

@@ -14,7 +14,7 @@ import subprocess
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,17 +45,20 @@ class Told:
     problems: str
 
 
-def ask(*words: str) -> Told:
-    """List as `make avail` does, in this very process; what ends it is raised."""
+def ask(*words: str, **own: int) -> Told:
+    """List as `make avail` does, in this very process; what ends it is raised.
+
+    `own` are values of `Settings` that no user gives.
+    """
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        assert avail.main(Settings.parse(["INSECURE=yes", *words])) == 0
+        assert avail.main(replace(Settings.parse(["INSECURE=yes", *words]), **own)) == 0
     return Told(out.getvalue(), err.getvalue())
 
 
-def listed(*words: str) -> str:
+def listed(*words: str, **own: int) -> str:
     """List, which must succeed without a complaint; return what is printed."""
-    told = ask(*words)
+    told = ask(*words, **own)
     assert told.problems == ""
     return told.text
 
@@ -166,16 +169,16 @@ def test_a_false_listing_is_named_and_changes_no_stamp(fault: str, place: Place)
     if isinstance(reason, dict):
         reason = reason.get(place.service, "")
     before, stamps = place.state(), place.site.stamps()
-    words = [f"INPUT_PATH={place.service}:{RESULTS}", "DEST=elsewhere", "RETRIES=1", "PAGE=25"]
+    words = [f"INPUT_PATH={place.service}:{RESULTS}", "DEST=elsewhere", "RETRIES=1"]
     words += ["TIMEOUT=0.5"] if kind.kind == "stall" else []
     place.space.fault(kind)
     try:
         if not reason:
-            listed(*words)
+            listed(*words, page=25)
             assert place.site.stamps() == stamps
             return
         with pytest.raises(SourceError, match=f"^cannot list '{place.service}:{RESULTS}': {reason}") as caught:
-            ask(*words)
+            ask(*words, page=25)
     finally:
         place.space.clear_faults()
     assert "\n" not in str(caught.value)
@@ -229,37 +232,37 @@ def test_a_first_listing_that_is_short_is_found_out_by_the_sample(site: Site, at
 def test_all_that_vanished_is_asked_for_whatever_the_sample_and_the_list(
     site: Site, at: str, here: VOSpace, container: Path
 ) -> None:
-    words = (f"INPUT_PATH={at}", "PROBE=0")
+    where = f"INPUT_PATH={at}"
     site.list_tiles(*TILES, "300.300")
-    listed(*words)
+    listed(where, probe=0)
     gone = [*names(TILES[3]), names(TILES[5])[2]]
     for name in gone:
         (container / name).unlink()
     here.forget()
-    assert "8/11 (72.7%) complete" in listed(*words)
+    assert "8/11 (72.7%) complete" in listed(where, probe=0)
     assert {name: count for (_, name), count in here.requests().nodes.items() if name in gone} == dict.fromkeys(gone, 1)
     here.forget()
-    listed(*words)
+    listed(where, probe=0)
     assert not [name for _, name in here.requests().nodes if name in gone]
     # What is not in the list was there all the same.
     site.list_tiles("300.300")
-    listed(*words)
+    listed(where, probe=0)
     here.fault(Fault("swallow", at=70, **ALWAYS))
     with pytest.raises(SourceError, match=SHORT):
-        ask(*words)
+        ask(where, probe=0)
 
 
-@pytest.mark.parametrize(("probe", "asked"), [("3", 3), ("100", 14)])
-def test_the_sample_is_as_large_as_it_is_set(probe: str, asked: int, site: Site, at: str, here: VOSpace) -> None:
+@pytest.mark.parametrize(("probe", "asked"), [(3, 3), (100, 14)])
+def test_the_sample_is_as_large_as_it_is_set(probe: int, asked: int, site: Site, at: str, here: VOSpace) -> None:
     site.list_tiles(TILES[0], "300.300", "301.301")
-    listed(f"INPUT_PATH={at}", f"PROBE={probe}")
+    listed(f"INPUT_PATH={at}", probe=probe)
     assert sum(count for (_, name), count in here.requests().nodes.items() if "_30" in name) == asked
 
 
 @pytest.mark.parametrize("page", [2, 7, NODES])
 def test_pages_of_any_size_make_the_same_listing(page: int, site: Site, vault: str, here: VOSpace) -> None:
     site.list_tiles(*TILES)
-    listed(f"INPUT_PATH={vault}", f"PAGE={page}")
+    listed(f"INPUT_PATH={vault}", page=page)
     assert set(site.stamps()) == {f"available/{tile}" for tile in TILES}
     # May the caller read it; the first page; those that begin with the last node of the one before, to the one that
     # holds nothing else.
@@ -270,7 +273,7 @@ def test_pages_of_any_size_make_the_same_listing(page: int, site: Site, vault: s
 def test_cavern_is_listed_with_one_request_in_any_order(site: Site, here: VOSpace) -> None:
     site.list_tiles(*TILES)
     here.fault(Fault("backwards", **ALWAYS))
-    assert "10/10" in listed(f"INPUT_PATH=arc:{RESULTS}", "PAGE=7")
+    assert "10/10" in listed(f"INPUT_PATH=arc:{RESULTS}", page=7)
     assert here.requests().nodes[("nodes", NODE)] == 2
 
 
@@ -280,13 +283,13 @@ def test_a_server_that_caps_its_pages_is_asked_until_nothing_is_new(
 ) -> None:
     site.list_tiles(*TILES)
     here.fault(Fault("cap", at=most, **ALWAYS))
-    assert "10/10" in listed(f"INPUT_PATH={vault}", "PROBE=0")
+    assert "10/10" in listed(f"INPUT_PATH={vault}", probe=0)
 
 
 def test_only_the_request_that_failed_is_made_again(site: Site, vault: str, here: VOSpace) -> None:
     site.list_tiles(*TILES)
     here.fault(Fault("cut", node=NODE, route="nodes", at=5000))
-    assert "10/10" in listed(f"INPUT_PATH={vault}", "PAGE=30")
+    assert "10/10" in listed(f"INPUT_PATH={vault}", page=30)
     assert here.requests().nodes[("nodes", NODE)] == 1 + 4 + 1
 
 
@@ -316,9 +319,10 @@ def test_a_slow_listing_is_no_stall_and_its_progress_counts_nodes_over_all_pages
     site.list_tiles(*TILES)
     # All pages take longer than one may, and each of them far less.
     space.fault(Fault("latency", node=NODE, route="nodes", seconds=0.6))
+    space.fault(Fault("cap", at=20, **ALWAYS))
     with terminal() as (screen, written):
         subprocess.run(
-            ["make", "-f", str(HERE / "Makefile"), "avail", f"INPUT_PATH={vault}", "PAGE=20", "TIMEOUT=3"],
+            ["make", "-f", str(HERE / "Makefile"), "avail", f"INPUT_PATH={vault}", "TIMEOUT=3"],
             cwd=site.directory, env=site.environment | {"TERM": "xterm"}, stderr=screen, check=True,
             stdout=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
@@ -344,7 +348,7 @@ def test_links_to_archives_are_followed(site: Site, at: str, here: VOSpace, cont
     link(container, names(TILES[1])[1], "../results/hop")
     link(container, "hop", f"../again/{names(TILES[1])[1]}")
     site.list_tiles(*TILES[:3])
-    assert "3/3" in listed(f"INPUT_PATH={at}", "PROBE=0")
+    assert "3/3" in listed(f"INPUT_PATH={at}", probe=0)
     for tile, name in ((TILES[0], names(TILES[0])[3]), (TILES[1], names(TILES[1])[1])):
         stamp = Stamp.parse(site.stamps()[f"available/{tile}"][1])
         archive = next(one for one in stamp.archives if one.name == name)
@@ -356,10 +360,10 @@ def test_links_to_archives_are_followed(site: Site, at: str, here: VOSpace, cont
     assert site.files("archives") == {
         path.name: path.read_bytes() for tile in TILES[:3] for path in (container / name for name in names(tile))
     }
-    listed(f"INPUT_PATH={at}", "PROBE=0")
+    listed(f"INPUT_PATH={at}", probe=0)
     assert {path: stamp for path, stamp in site.stamps().items() if path.startswith("available")} == before
     os.utime(elsewhere / names(TILES[0])[3], (datetime.now(UTC).timestamp(), datetime.now(UTC).timestamp()))
-    listed(f"INPUT_PATH={at}", "PROBE=0")
+    listed(f"INPUT_PATH={at}", probe=0)
     changed = {path for path, stamp in site.stamps().items() if path.startswith("available") and stamp != before[path]}
     assert changed == {f"available/{TILES[0]}"}
 
@@ -373,7 +377,7 @@ def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
     link(container, circle, circle)
     link(container, directory, "..")
     site.list_tiles(*TILES)
-    told = ask(f"INPUT_PATH={at}", "PROBE=0")
+    told = ask(f"INPUT_PATH={at}", probe=0)
     assert "tile_numbers.txt: 6/10 (60.0%) complete" in told.text
     lines = sorted(told.problems.splitlines())
     assert len(lines) == 4
@@ -385,14 +389,14 @@ def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
     assert {path for path in site.stamps() if path.startswith("incomplete")} == {
         f"incomplete/{tile}" for tile in TILES[:4]
     }
-    data = json.loads(ask(f"INPUT_PATH={at}", "PROBE=0", "FORMAT=json").text)
+    data = json.loads(ask(f"INPUT_PATH={at}", "FORMAT=json", probe=0).text)
     assert set(data["sources"][0]["astray"]) == {outside, nowhere, circle, directory}
 
 
 def test_a_link_to_the_container_is_the_container(site: Site, vault: str, here: VOSpace, container: Path) -> None:
     (container.parent / "latest").symlink_to(container)
     site.list_tiles(TILES[4])
-    assert "1/1" in listed(f"INPUT_PATH={vault.replace(NODE, 'latest')}", "PROBE=0")
+    assert "1/1" in listed(f"INPUT_PATH={vault.replace(NODE, 'latest')}", probe=0)
     site.done("download")
     assert len(site.files("archives")) == 7
 
@@ -441,8 +445,8 @@ def test_the_newest_complete_set_of_several_containers_wins(
     (third / names("300.300")[0]).unlink()  # incomplete everywhere: the third has most of it
     site.list_tiles(*TILES[:5], "300.300", "301.301", "302.302")
     uris = [at, f"{at}_mccd_oc2", f"{at.removesuffix(NODE)}results_late"]
-    words = (f"INPUT_PATH={' '.join(uris)}", "PROBE=0")
-    text = listed(*words)
+    where = f"INPUT_PATH={' '.join(uris)}"
+    text = listed(where, probe=0)
     sources = {path.partition("/")[2]: Stamp.parse(stamp[1]).source for path, stamp in site.stamps().items()}
     assert sources == {
         TILES[0]: uris[1], TILES[1]: uris[0], TILES[2]: uris[0], TILES[3]: uris[0], TILES[4]: uris[2],
@@ -454,7 +458,7 @@ def test_the_newest_complete_set_of_several_containers_wins(
         f"from '{uris[1]}': 1 complete tile",
         f"from '{uris[2]}': 2 complete tiles",
     ]
-    told = json.loads(listed(*words, "FORMAT=json"))["sources"]
+    told = json.loads(listed(where, "FORMAT=json", probe=0))["sources"]
     assert [(one["uri"], one["complete"]) for one in told] == list(zip(uris, (3, 1, 2), strict=True))
 
 
@@ -509,17 +513,17 @@ def test_a_short_listing_of_one_of_several_containers_changes_nothing(
     here.fault(Fault("swallow", node="second", route="nodes", count=-1, at=5))
     short = f"^cannot list '{at.replace(NODE, 'second')}': the listing ends after '"
     with pytest.raises(SourceError, match=short):
-        ask(f"INPUT_PATH={at} {at.replace(NODE, 'second')}", "PROBE=0")
+        ask(f"INPUT_PATH={at} {at.replace(NODE, 'second')}", probe=0)
     assert site.stamps() == before
     # The order was changed, and a container added.
     several = f"INPUT_PATH={container} {at.replace(NODE, 'second')} {at}"
     with pytest.raises(SourceError, match=short):
-        ask(several, "PROBE=0")
+        ask(several, probe=0)
     assert site.stamps() == before
     # What is in one of them and was never in the other did not vanish.
     here.clear_faults()
     here.forget()
-    listed(several, "PROBE=0")
+    listed(several, probe=0)
     assert not [name for _, name in here.requests().nodes if name.endswith(".tgz")]
 
 

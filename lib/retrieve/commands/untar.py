@@ -15,7 +15,7 @@ from retrieve.output.forecast import need
 from retrieve.output.placing import Placing, free
 from retrieve.output.staging import TileJob, clear
 from retrieve.output.tree import OUTPUT
-from retrieve.output.unpack import Limits
+from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.runs import Recorder
@@ -42,7 +42,7 @@ def main(settings: Settings) -> int:
         Recorder("untar", settings, stamps) as run,
     ):
         tiles = listed_tiles(settings, stamps)
-        limits = Limits(settings.max_members, settings.max_bytes, settings.max_ratio)
+        limits = UNLIMITED if settings.force else Limits()
         jobs = [
             TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
             for tile in tiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Limits:
     members: int = 200_000
     bytes: int = 200_000_000_000
     ratio: int = 200
+
+
+#: For archives of which the user says that they are right all the same.
+UNLIMITED = Limits(sys.maxsize, sys.maxsize, sys.maxsize)
+_DOUBT = "is it a bomb? if not, FORCE=yes unpacks it"
 
 
 def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) -> dict[str, int]:
@@ -105,7 +111,7 @@ class _Unpacking:
         places = self._places
         for count, member in enumerate(tar, start=1):
             if count + len(self._made) > self._most:
-                raise Refused(f"it has more than {self._most} members")
+                raise Refused(f"it has more than {self._most} members, which FORCE=yes allows")
             written, _, name = member.name.rpartition("/")
             if member.kind == REGULAR and written in places and _PLAIN(name):
                 path = places[written] + name
@@ -147,7 +153,7 @@ class _Unpacking:
     def _spend(self, member: Member, size: int) -> None:
         self._budget -= size
         if self._budget < 0:
-            raise Refused(f"'{member.name}' brings it beyond what its size allows; is it a bomb?")
+            raise Refused(f"'{member.name}' brings it beyond what its size allows; {_DOUBT}")
 
     def _write_whole(self, path: str, content: bytes, mtime_ns: int) -> None:
         descriptor = self._new_file(path)
@@ -222,7 +228,7 @@ def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
         most -= len(piece)
         # Headers and padding take 1,023 bytes for each member.
         if most < -_UNCOUNTED:
-            raise Refused("it unpacks to more than its size allows; is it a bomb?")
+            raise Refused(f"it unpacks to more than its size allows; {_DOUBT}")
         yield piece
 
 
