@@ -39,7 +39,7 @@ STAMPS ?= stamps##       where the stamps are
 # Settings: make TARGET NAME=value. Make would keep a space before ## in the value.
 PSF ?= mccd##            PSF model: psfex or mccd
 INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or local directory
-TILES ?= tile_numbers.txt## list files of tiles, a directory of them, or all
+TILES ?= tile_numbers.txt## tile numbers, list files, directories of lists, or all
 PRODUCTS ?=##            some of the PSF model's products, or file names with {tile}; empty: all products
 PARTIAL ?= no##          yes: fetch what there is of incomplete tiles, too
 ARCHIVES ?= archives##   where the archives are kept
@@ -48,13 +48,11 @@ JOBS ?= 8##              transfers at once; make -jN sets it, too
 CHECK ?= quick##         how FITS files are checked: quick, full or none
 KEEP ?= yes##            no: delete a tile's archives once they are unpacked and checked
 SAMPLE ?=##              5%: verify that share of the tiles; empty: all of them
-LINK ?= final_cat##      what is linked: final_cat or pipeline_flag
 TIMEOUT ?= 60##          seconds without a byte before a request is made again
 RETRIES ?= 5##           how often
 RATE ?=##                total bytes per second: 500k, 20M; empty: no limit
 DRYRUN ?= no##           yes: say what would be done, and change nothing
 FORCE ?= no##            yes: go on although it may not fit, or is beyond the limits of unpacking
-TILE ?=##                236.293: what status tells all about; empty: of every tile where it stands
 EVERY ?= 10m##           pause between two rounds of watch: 30s, 10m, 1h
 GOAL ?= sync##           what submit does on many machines: download, untar, verify or sync
 SHARDS ?= 4##            in how many shards, each a job of its own
@@ -66,8 +64,8 @@ FORMAT ?= text##         json: the result for programs
 V ?= $(if $(findstring s,$(OPTIONS)),quiet,0)## 1: a line for each tile; quiet, or make -s: no progress
 PYTHON ?=##              a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE LINK TIMEOUT RETRIES \
-            RATE DRYRUN FORCE TILE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE TIMEOUT RETRIES \
+            RATE DRYRUN FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq (,$(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
   $(error unknown setting '$(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))'; 'make help' lists them)
@@ -121,13 +119,13 @@ missing: env ## write missing.txt and say why each tile of it is missing
 verify: env ## read archives and unpacked files again; what is bad loses its stamp
 	@$(RETRIEVE) verify $(WORDS)
 
-link: env ## link the catalogue (LINK) of each unpacked tile where ShapePipe's next step looks for it
+link: env ## link the catalogue of each unpacked tile where ShapePipe's next step looks for it
 	@$(RETRIEVE) link $(WORDS)
 
 submit: env ## do GOAL on a cluster with Slurm: a job array of SHARDS, what comes before and what after it
 	@$(RETRIEVE) submit $(WORDS)
 
-status: env ## where does every tile stand? with TILE, all about one
+status: env ## where does every tile stand? with TILES=182.308, all about that one
 	@$(RETRIEVE) status $(WORDS)
 
 manifest: env ## write manifest.ecsv: what is here, from where and of when

@@ -136,6 +136,20 @@ def product_set(psf: str, selection: str) -> ProductSet:
     return ProductSet(psf, tuple(Product(name, archive_name(name, PLACE)) for name in chosen))
 
 
+def linked_products(selection: str) -> list[str]:
+    """Give the products whose files `link` links: those that ``PRODUCTS`` selects, or only the first if it is empty.
+
+    Raises
+    ------
+    SettingError
+        If it selects none of them.
+    """
+    linked = [name for name in LINKS if name in selection.split()] if selection else [*LINKS][:1]
+    if not linked:
+        raise SettingError(f"nothing of PRODUCTS='{selection}' can be linked; give {' or '.join(LINKS)}")
+    return linked
+
+
 def named_files(products: ProductSet, extension: str) -> ProductSet:
     """Give the same products as ShapePipe names their files, such as ``final_cat-182-308.fits``."""
     return ProductSet(

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieve.errors import SettingError
-from retrieve.products import LINKS, ProductSet, product_set
+from retrieve.products import ProductSet, product_set
 from retrieve.shards import Shard, parse_shard
-from retrieve.tiles import parse_tile
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
@@ -93,13 +92,6 @@ def _path(value: str) -> Path:
     return Path(value)
 
 
-def _tile(value: str) -> str:
-    tile = parse_tile(value)
-    if value and not tile:
-        raise ValueError("a tile such as 182.308")
-    return tile or ""
-
-
 def _escaped(value: str) -> str:
     """Write a value as Make reads it: ``$`` doubled, a backslash before ``#``, and those before that doubled."""
     return re.sub(r"(\\*)#", r"\1\1\#", value.replace("$", "$$"))
@@ -141,10 +133,8 @@ class Settings:
     rate: float = _setting(0.0, _rate)
     keep: bool = _setting(True, _yes)
     sample: float = _setting(1.0, _share)
-    link: str = _setting("final_cat", _one_of(*LINKS))
     dryrun: bool = _setting(False, _yes)
     force: bool = _setting(False, _yes)
-    tile: str = _setting("", _tile)
     every: float = _setting(600.0, _pause)
     goal: str = _setting("sync", _one_of("download", "untar", "verify", "sync"))
     shards: int = _setting(4, _count)

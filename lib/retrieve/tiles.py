@@ -22,6 +22,7 @@ _BETWEEN = re.compile(r"[\s,;]+")
 
 #: The value of ``TILES`` that stands for every tile found at the source.
 EVERY = "all"
+_WHAT = f"a list file, a directory of them, tiles such as 182.308, or {EVERY}"
 
 
 def parse_tile(entry: str) -> str | None:
@@ -53,12 +54,12 @@ def dashed(tile: str) -> str:
 
 @dataclass(frozen=True)
 class TileList:
-    """The tiles of one list file, in its order, each once.
+    """The tiles of one list file, in its order, each once; or one tile that was given by its number.
 
     Attributes
     ----------
     name
-        The file as the user named it.
+        The file, or the number, as the user gave it.
     tiles
         Tile numbers in the form ``182.308``.
     """
@@ -89,10 +90,7 @@ def read_list(path: Path) -> TileList:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SettingError(
-            f"cannot read tile list '{path}': {error.strerror}; give TILES a list file, a directory of "
-            f"them, or TILES={EVERY}"
-        ) from error
+        raise SettingError(f"cannot read tile list '{path}': {error.strerror}; give TILES {_WHAT}") from error
     except UnicodeDecodeError as error:
         raise SettingError(f"tile list '{path}' is not text; give one tile such as 182.308 per line") from error
     return TileList(str(path), tuple(dict.fromkeys(_tiles_in(path, text))))
@@ -112,7 +110,9 @@ def _tiles_in(path: Path, text: str) -> Iterator[str]:
 
 
 def read_lists(setting: str) -> tuple[TileList, ...] | None:
-    """Read the lists that the setting ``TILES`` names: files, or directories of ``*.txt`` files.
+    """Read what the setting ``TILES`` names: list files, directories of ``*.txt`` files, and tiles by their numbers.
+
+    A word that could be either is a number; a list of that name is given as ``./182.308``.
 
     Returns
     -------
@@ -128,18 +128,26 @@ def read_lists(setting: str) -> tuple[TileList, ...] | None:
     if words == [EVERY]:
         return None
     if not words:
-        raise SettingError(f"TILES names no list; give it a list file, a directory of them, or TILES={EVERY}")
-    paths: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if not path.is_dir():
-            paths.append(path)
-            continue
+        raise SettingError(f"TILES is empty; give it {_WHAT}")
+    return tuple(one for word in words for one in _lists_of(word))
+
+
+def _lists_of(word: str) -> Iterator[TileList]:
+    tile, path = parse_tile(word), Path(word)
+    if tile:
+        yield TileList(word, (tile,))
+    elif path.is_dir():
         inside = sorted(child for child in path.glob("*.txt") if not child.name.startswith("."))
         if not inside:
             raise SettingError(f"no tile list in '{path}'; a list is a file '*.txt' with one tile per line")
-        paths += inside
-    return tuple(read_list(path) for path in paths)
+        yield from map(read_list, inside)
+    else:
+        yield read_list(path)
+
+
+def only_tile(setting: str) -> str | None:
+    """Give the tile if ``TILES`` is the number of one, and nothing more."""
+    return parse_tile(setting.strip())
 
 
 def union(lists: tuple[TileList, ...]) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def test_a_dry_run_shows_the_scripts_of_each_goal_and_changes_nothing(site: Site
     [
         (["GOAL=untar"], "nothing was listed yet; run 'make avail'"),
         (["TILES=nowhere"], "cannot read tile list 'nowhere': No such file or directory; give TILES a list file, a "
-                            "directory of them, or TILES=all"),
+                            "directory of them, tiles such as 182.308, or all"),
         ([], "no 'sbatch' on this machine; run 'make submit' where Slurm is"),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ def test_each_tile_is_linked_once_and_the_run_is_named_once(site: Site) -> None:
     assert log(site) == "./output/run_sp_combined make_catalog_runner\n"
     assert site.done("link") == f"2 links in '{LINKS}': 0 new, 0 removed\n"
     assert log(site) == "./output/run_sp_combined make_catalog_runner\n"
-    assert site.done("link", "LINK=pipeline_flag") == f"2 links in '{FLAGS}': 2 new, 0 removed\n"
+    assert site.done("link", "PRODUCTS=pipeline_flag") == f"2 links in '{FLAGS}': 2 new, 0 removed\n"
     assert links(site, FLAGS) == {"pipeline_flag-240-290.fits": True, "pipeline_flag-240-291.fits": True}
     assert log(site).splitlines()[1:] == ["./output/run_sp_combined_flag mask_runner"]
 
@@ -115,5 +115,6 @@ def test_links_lead_there_from_another_destination_too(site: Site) -> None:
 def test_without_unpacked_tiles_or_by_another_name_it_refuses(site: Site) -> None:
     downloaded(site, tile("240.290"))
     assert "nothing was unpacked yet; run 'make untar'" in site.make("link").stderr
-    assert "bad value LINK='logs'; give final_cat or pipeline_flag" in site.make("link", "LINK=logs").stderr
+    result = site.make("link", "PRODUCTS=logs")
+    assert "nothing of PRODUCTS='logs' can be linked; give final_cat or pipeline_flag" in result.stderr
     assert not Path(site.directory / "output").exists()

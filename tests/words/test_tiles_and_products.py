@@ -76,8 +76,8 @@ def test_a_list_that_is_not_text_is_named(site: Site) -> None:
 @pytest.mark.parametrize(
     ("tiles", "problem"),
     [
-        ("", "TILES names no list; give it a list file, a directory of them, or TILES=all"),
-        ("  ", "TILES names no list; give it a list file, a directory of them, or TILES=all"),
+        ("", "TILES is empty; give it a list file, a directory of them, tiles such as 182.308, or all"),
+        ("  ", "TILES is empty; give it a list file, a directory of them, tiles such as 182.308, or all"),
         ("absent.txt", "cannot read tile list 'absent.txt': No such file or directory; give TILES a list file, "),
         ("tile_numbers.txt/x", "cannot read tile list 'tile_numbers.txt/x': Not a directory; give TILES a list file, "),
         ("tile_numbers.txt absent.txt", "cannot read tile list 'absent.txt': No such file or directory; give TILES"),

@@ -13,6 +13,7 @@ from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
 from retrieve.standing.story import tell
 from retrieve.standing.survey import FAILED, STATES, Survey, goal, survey
+from retrieve.tiles import only_tile
 from retrieve.wording import share, size, some, span, table
 
 #: Tiles that are named without V=1.
@@ -25,8 +26,8 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     if not stamps.listing.exists():
         raise RetrieveError("nothing was listed yet; run 'make avail'")
-    if settings.tile:
-        story = tell(settings.tile, settings, stamps)
+    if tile := only_tile(settings.tiles):
+        story = tell(tile, settings, stamps)
         show(settings, story.lines(), story.data())
         return 0
     found = survey(settings, stamps)

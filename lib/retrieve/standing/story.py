@@ -10,11 +10,11 @@ from retrieve.archives import date_of
 from retrieve.decisions import EMPTY
 from retrieve.errors import RetrieveError
 from retrieve.settings import Settings
-from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.members import read_members
 from retrieve.stamps.runs import read_runs
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.standing.survey import (
+    UNSEEN,
     ArchiveStanding,
     Failure,
     Standing,
@@ -112,10 +112,8 @@ def tell(tile: str, settings: Settings, stamps: Stamps) -> Story:
     runs = read_runs(stamps)
     standing, archives = stand(tile, settings, stamps, runs)
     found = stamps.source(tile)
-    if not found and not any(one.held or one.before for one in archives) and tile not in listed_tiles(settings, stamps):
-        raise RetrieveError(
-            f"nothing is known of tile '{tile}', and it is not in '{settings.tiles}'; add it there and run 'make avail'"
-        )
+    if not found and standing.state == UNSEEN and not any(one.held or one.before for one in archives):
+        raise RetrieveError(f"nothing is known of tile '{tile}'; add it to your list of tiles and run 'make avail'")
     members = read_members(stamps, tile)
     done = stamps.extracted(tile).verified
     return Story(
