@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,13 @@ from retrieve.shards import Shard, parse_shard
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
+#: Settings of earlier versions, and what took their place.
+GONE = {
+    "TILE": "give TILES the number, such as TILES=182.308",
+    "LINK": "give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag",
+    **dict.fromkeys(("MAX_MEMBERS", "MAX_BYTES", "MAX_RATIO"), "FORCE=yes lifts the limits of unpacking"),
+    **dict.fromkeys(("PAGE", "PROBE"), "leave it out, the toolkit knows what is best"),
+}
 
 
 def _yes(value: str) -> bool:
@@ -106,44 +113,52 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _setting(default: Any, parse: Callable[[str], Any] = str) -> Any:  # noqa: ANN401 - as `field` itself
-    return field(default=default, metadata={"parse": parse})
+def _setting(default: str, meaning: str, parse: Callable[[str], Any] = str) -> Any:  # noqa: ANN401 - as `field` itself
+    return field(default=parse(default), metadata={"default": default, "meaning": meaning, "parse": parse})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run, named as on the command line of Make but in lower case.
+    """The settings of a run: the only table of their names, defaults, meanings and parsers.
 
-    `make help` says what each means; `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no
-    limit, `v` is None for ``quiet``.
+    Make knows them in upper case, from `lib/make/settings.mk`, which `make settings` writes anew from this table.
+    `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no limit, `v` is None for ``quiet``.
     """
 
-    psf: str = _setting("mccd")
-    input_path: str = _setting("vos:cfis/cosmostat/kilbinger/results", _container)
-    tiles: str = _setting("tile_numbers.txt")
-    products: str = _setting("")
-    partial: bool = _setting(False, _yes)
-    archives: Path = _setting(Path("archives"), _path)
-    dest: Path = _setting(Path(), _path)
-    stamps: Path = _setting(Path("stamps"), _path)
-    jobs: int = _setting(8, _count)
-    check: str = _setting("quick", _one_of("quick", "full", "none"))
-    timeout: float = _setting(60.0, _seconds)
-    retries: int = _setting(5, _whole)
-    rate: float = _setting(0.0, _rate)
-    keep: bool = _setting(True, _yes)
-    sample: float = _setting(1.0, _share)
-    dryrun: bool = _setting(False, _yes)
-    force: bool = _setting(False, _yes)
-    every: float = _setting(600.0, _pause)
-    goal: str = _setting("sync", _one_of("download", "untar", "verify", "sync"))
-    shards: int = _setting(4, _count)
-    shard: Shard | None = _setting(None, parse_shard)
-    sbatch: str = _setting("", _sbatch)
-    certfile: str = _setting("")
-    insecure: bool = _setting(False, _yes)
-    format: str = _setting("text", _one_of("text", "json"))
-    v: int | None = _setting(0, _verbosity)
+    psf: str = _setting("mccd", "PSF model: psfex or mccd")
+    input_path: str = _setting(
+        "vos:cfis/cosmostat/kilbinger/results", "container (vos:, vault:, arc:) or a directory", _container
+    )
+    tiles: str = _setting("tile_numbers.txt", "tile numbers, list files, directories of lists, or all")
+    products: str = _setting("", "some of the PSF model's products, or file names with {tile}; empty: all")
+    dryrun: bool = _setting("no", "yes: say what would be done, and change nothing", _yes)
+    partial: bool = _setting("no", "yes: fetch what there is of incomplete tiles, too", _yes)
+    archives: Path = _setting("archives", "where the archives are kept", _path)
+    dest: Path = _setting(".", "where output/ is unpacked", _path)
+    stamps: Path = _setting("stamps", "where the stamps are", _path)
+    jobs: int = _setting("8", "transfers at once; make -jN sets it, too", _count)
+    check: str = _setting("quick", "how FITS files are checked: quick, full or none", _one_of("quick", "full", "none"))
+    keep: bool = _setting("yes", "no: delete a tile's archives once they are unpacked and checked", _yes)
+    sample: float = _setting("", "5%: verify that share of the tiles; empty: all of them", _share)
+    timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)
+    retries: int = _setting("5", "how many times a failed request is made again", _whole)
+    rate: float = _setting("", "total bytes per second: 500k, 20M; empty: no limit", _rate)
+    force: bool = _setting("no", "yes: go on although it may not fit, or is beyond the limits of unpacking", _yes)
+    every: float = _setting("10m", "pause between two rounds of watch: 30s, 10m, 1h", _pause)
+    goal: str = _setting(
+        "sync",
+        "what submit does on many machines: download, untar, verify or sync",
+        _one_of("download", "untar", "verify", "sync"),
+    )
+    shards: int = _setting("4", "in how many shards submit does it, each a job of its own", _count)
+    shard: Shard | None = _setting(
+        "", "3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task", parse_shard
+    )
+    sbatch: str = _setting("", "more options of sbatch: --partition=comp --time=2:00:00", _sbatch)
+    certfile: str = _setting("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem")
+    insecure: bool = _setting("no", "yes: do not verify the server's certificate", _yes)
+    format: str = _setting("text", "json: the result for programs", _one_of("text", "json"))
+    v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)
     #: The words as they were given, by name.
     given: dict[str, str] = field(default_factory=dict, compare=False)
     #: No settings of users, only tests change them: how many nodes of a listing are asked for at once, where the
@@ -160,14 +175,15 @@ class Settings:
         SettingError
             If there is no such setting, or it cannot have that value.
         """
-        known = {one.name.upper(): one for one in fields(cls) if one.metadata}
         values: dict[str, Any] = {"given": {}}
         for word in words:
             name, equals, value = word.partition("=")
-            if not equals or name not in known:
-                raise SettingError(f"unknown setting '{word}'; settings are {' '.join(known)}")
+            if name in GONE:
+                raise SettingError(_farewell(name))
+            if not equals or name not in TABLE:
+                raise SettingError(f"unknown setting '{word}'; 'make help-all' lists them")
             try:
-                values[known[name].name] = known[name].metadata["parse"](value.strip())
+                values[name.lower()] = TABLE[name]["parse"](value.strip())
                 values["given"][name] = value.strip()
             except ValueError as error:
                 raise SettingError(f"bad value {name}='{value}'; give {error}") from error
@@ -193,10 +209,39 @@ class Settings:
 
     def makefile(self) -> str:
         """Write the remembered settings for Make: a line each, which the command line and the environment outdo."""
-        values = {one.name.upper(): getattr(self, one.name) for one in fields(self)}
-        lines = ["# Settings of the last 'make avail'; what is given to make outdoes them.\n"]
-        for name in REMEMBERED:
-            value = values[name]
-            text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-            lines.append(f"{name} ?= {_escaped(text)}".rstrip() + "\n")
-        return "".join(lines)
+        lines = ["# Settings of the last 'make avail'; what is given to make outdoes them."]
+        lines += (_line(name, self.given.get(name, TABLE[name]["default"])) for name in REMEMBERED)
+        return "\n".join(lines) + "\n"
+
+
+#: Default, meaning and parser of each setting, by its name on the command line of Make.
+TABLE: dict[str, Mapping[str, Any]] = {one.name.upper(): one.metadata for one in fields(Settings) if one.metadata}
+
+
+def defaults() -> str:
+    """Write `lib/make/settings.mk`: all settings with their defaults and meanings, for Make and its help."""
+    return "\n".join(
+        [
+            "# Written by 'make settings' from lib/retrieve/settings.py: a change belongs there.",
+            "# What `avail` was last given outdoes the other defaults.",
+            _line("STAMPS", TABLE["STAMPS"]["default"]),
+            "-include $(STAMPS)/settings.mk",
+            *(f"{_line(name, one['default'])}## {one['meaning']}" for name, one in TABLE.items()),
+            f"SETTINGS := {' '.join(TABLE)}",
+            f"GONE := {' '.join(GONE)}",
+            *(f"GONE.{name} := {_farewell(name)}" for name in GONE),
+            "",
+        ]
+    )
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name} ?= {_escaped(value)}".rstrip()
+
+
+def _farewell(name: str) -> str:
+    return f"the setting '{name}' is gone; {GONE[name]}"
+
+
+if __name__ == "__main__":
+    print(defaults(), end="")

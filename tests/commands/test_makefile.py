@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pkgutil
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -10,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from retrieve.settings import REMEMBERED, Settings
+from retrieve import commands
+from retrieve.settings import REMEMBERED, TABLE, Settings
 from support.making import make_newer, ours, read_only, refused, tree
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
+
+VERBS = [module.name for module in pkgutil.iter_modules(commands.__path__)]
 
 
 @pytest.mark.parametrize("words", ["PSF=foo", "INPUT_PATH=nowhere", "JOBS=0", "PRODUCTS=nonsense", "TILES=absent.txt"])
@@ -79,7 +84,8 @@ def test_a_bad_setting_is_refused_in_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["PFS=mccd"], "unknown setting 'PFS'; 'make help' lists them"),
+        (["PFS=mccd"], "unknown setting 'PFS'; 'make help-all' lists them"),
+        (["TILE=182.308"], "the setting 'TILE' is gone; give TILES the number, such as TILES=182.308"),
         (["STAMPS="], "bad value STAMPS=''; give one directory, without a space in its name"),
         (["STAMPS=my stamps"], "bad value STAMPS='my stamps'; give one directory, without a space in its name"),
         (["-t"], "'make -t' would stamp what was never verified; leave out -t"),
@@ -327,32 +333,40 @@ def test_the_whole_survey_fits_though_no_command_line_could_hold_it(site: Site, 
     site.list_tiles(*tiles)
     assert "tile_numbers.txt: 10/27291 (0.0%) complete" in site.done("avail", f"INPUT_PATH={container}")
     assert site.done("missing").startswith("missing.txt: 27291 tiles missing\n")
-    site.done("download", "PARTIAL=yes", "DRYRUN=yes")
-    collected = (site.directory / "stamps/mccd/stale-download").read_text().split()
-    assert sorted(collected) == tiles
+    assert site.json("download", "DRYRUN=yes")["tiles"] == sorted(TILES)
+    assert site.done("download").startswith("70 archives fetched")
+    assert sorted((site.directory / "stamps/mccd/stale-download").read_text().split()) == sorted(TILES)
     shutil.rmtree(site.directory / "stamps")  # so many files would keep pytest busy later
 
 
-def test_help_lists_all_targets_and_settings_and_writes_nothing(site: Site, vault: str) -> None:
-    makefile = (HERE / "Makefile").read_text()
-    settings = makefile.partition("SETTINGS := ")[2].partition("GIVEN")[0].replace("\\", "").split()
-    targets = {line.partition(":")[0] for line in makefile.splitlines() if line[:1].islower() and ":" in line}
-    internal = {"env", "download"}  # `download` has a rule without help, too
+def shown_by(text: str) -> dict[str, str]:
+    """What help says of each target and setting."""
+    return dict(line.split(None, 1) for line in text.splitlines() if line.startswith("  "))
+
+
+def test_help_shows_what_a_user_needs_on_one_screen_and_writes_nothing(site: Site, vault: str) -> None:
     text = site.done("help")
     assert text == site.done()
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 100
+    assert {"avail", "download", "missing", "untar", "sync", "demo", "help-all", *VERBS} <= shown_by(text).keys()
+    assert "test" not in shown_by(text)
     assert tree(site.directory) == {}
-    shown = dict(line.split(None, 1) for line in text.splitlines() if line.startswith("  "))
-    for target in {"help", "avail", "download", "untar", "missing", "sync", "demo", "test", "lint"} | (
-        {name for name in targets if name.isalpha()} - internal
-    ):
-        assert shown[target]
-    assert set(settings) | {"PYTHON"} == {name for name in shown if name.isupper()}
     site.begin("listed", vault, "psfex")
     before = tree(site.directory)
-    text = site.done("help", "JOBS=3", "RATE=it's 5% of $$x")
-    for value in ("[psfex]", f"[{vault}]", "[3]", "[it's 5% of $x]", f"[{site.environment['PYTHON']}]"):
-        assert value in text
+    assert "[psfex]" in shown_by(site.done("help"))["PSF"]
+    everything = shown_by(site.done("help-all", "JOBS=3", "RATE=it's 5% of $$x"))
+    for name, value in {"PSF": "psfex", "INPUT_PATH": vault, "JOBS": 3, "RATE": "it's 5% of $x"}.items():
+        assert everything[name].endswith(f"[{value}]")
     assert tree(site.directory) == before
+
+
+def test_help_lists_every_verb_target_and_setting(site: Site) -> None:
+    makefiles = [HERE / "Makefile", *(HERE / "lib/make").glob("*.mk")]
+    rules = re.findall(r"^([a-z-]+):(?!=)", "".join(path.read_text() for path in makefiles), re.MULTILINE)
+    everything = shown_by(site.done("help-all"))
+    assert {name for name in everything if name.islower()} == {*rules, *VERBS} - {"env"}
+    assert {name for name in everything if name.isupper()} == {*TABLE, "PYTHON"}
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(site: Site) -> None:

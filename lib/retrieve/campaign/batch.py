@@ -8,13 +8,13 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrieve.campaign.make import make_command
 from retrieve.errors import RetrieveError
 from retrieve.host.messages import complain
-from retrieve.settings import Settings
+from retrieve.settings import TABLE, Settings
 
 #: What `make submit` is told, which is not for the jobs.
 _OF_SUBMIT = ("DRYRUN", "FORMAT", "GOAL", "SHARDS", "SBATCH", "SHARD")
@@ -134,11 +134,10 @@ def _word(name: str, value: str) -> str:
 
 def _environment() -> dict[str, str]:
     """Our environment without what the Make that called us put into it, since jobs take it over."""
-    ours = {one.name.upper() for one in fields(Settings)}
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in ours and name not in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "PYTHON", "HELP")
+        if name not in TABLE and name not in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "PYTHON")
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from retrieve.commands import avail
 from retrieve.delivery.delivery import Delivery, Tally
 from retrieve.delivery.forecast import Outlook, check_space, look_ahead
 from retrieve.delivery.plan import TilePlan, plan_download
@@ -10,18 +11,24 @@ from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
 from retrieve.stamps.runs import Recorder
-from retrieve.stamps.stale import collected
+from retrieve.stamps.stale import behind, collected
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.wording import lifetime, size, some
+
+_UNLISTED = "nothing was listed yet; run 'make avail'"
 
 
 def main(settings: Settings) -> int:
     """Bring the stale tiles home; exit status 1 if some failed, 2 if none could be had at all."""
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
-    if not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
     stale = collected(stamps, "download", settings.shard)
+    if not stamps.listing.exists():
+        if settings.shard or settings.dryrun:
+            # All shards would list at once.
+            raise RetrieveError(_UNLISTED)
+        avail.main(settings)
+        stale = behind(stamps, "download")
     if settings.dryrun:
         # Without the lock, which is a file: nothing is changed, and one may ask while another run is at work.
         plans = plan_download(settings, stamps, stale)

@@ -9,7 +9,7 @@ from retrieve.commands import avail, download
 from retrieve.old.options import Parser, lists_of, run, settings_of
 from retrieve.stamps.inventory import held_archives
 from retrieve.stamps.stale import collect
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
+from retrieve.stamps.stamps import Stamps
 from retrieve.tiles import EVERY
 
 EXAMPLES = """\
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     )
     products = settings.product_set()
     avail.main(settings)
-    collect(Stamps(settings.stamps, products.model), "download", (AVAILABLE, INCOMPLETE), DOWNLOADED)
+    collect(Stamps(settings.stamps, products.model), "download")
     status = download.main(settings)
     match = products.matcher().fullmatch
     places = [found.lastindex for name in held_archives(settings) if (found := match(name))]

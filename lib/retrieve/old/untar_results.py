@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
             _record(tile, {name: held[name] for name in names}, stamps, settings)
         for tile in stamps.tiles(DOWNLOADED).keys() - tiles.keys():
             stamps.remove(DOWNLOADED, tile)
-        collect(stamps, "untar", (DOWNLOADED,), EXTRACTED)
+        collect(stamps, "untar")
     status = untar.main(settings)
     done = [name for tile, names in tiles.items() for name in _unpacked(tile, names, stamps)]
     for product in products:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from retrieve.host.disk import write_whole
 from retrieve.shards import Shard
-from retrieve.stamps.stamps import Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
 
 #: Seconds after which a list of Make's is not going to be read any more.
 _LEFT = 3600.0
+#: The states that a verb begins with, and the one that it leads to.
+_STEPS = {"download": ((AVAILABLE, INCOMPLETE), DOWNLOADED), "untar": ((DOWNLOADED,), EXTRACTED)}
 
 
 def collected(stamps: Stamps, verb: str, shard: Shard | None) -> set[str]:
@@ -33,11 +34,13 @@ def collected(stamps: Stamps, verb: str, shard: Shard | None) -> set[str]:
     return tiles
 
 
-def collect(stamps: Stamps, verb: str, before: Iterable[str], after: str) -> None:
-    """Collect for a verb the tiles whose stamp is older than the one before it, as Make does.
-
-    For the commands that do without Make.
-    """
+def behind(stamps: Stamps, verb: str) -> set[str]:
+    """Find the tiles that Make would collect for a verb if it were asked now; incomplete ones, too."""
+    before, after = _STEPS[verb]
     done = stamps.tiles(after)
-    stale = (tile for state in before for tile, ns in stamps.tiles(state).items() if done.get(tile, -1) < ns)
-    write_whole(stamps.directory / f"stale-{verb}", "".join(f"{tile}\n" for tile in stale))
+    return {tile for state in before for tile, ns in stamps.tiles(state).items() if done.get(tile, -1) < ns}
+
+
+def collect(stamps: Stamps, verb: str) -> None:
+    """Collect the tiles for a verb, for the commands that do without Make."""
+    write_whole(stamps.directory / f"stale-{verb}", "".join(f"{tile}\n" for tile in behind(stamps, verb)))

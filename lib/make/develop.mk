@@ -1,0 +1,29 @@
+# Targets for who works on the toolkit itself.
+
+PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
+.PHONY: test soak bench bench-short lint lock settings
+
+test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
+	@$(PYTEST) -n auto
+
+soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kills, fuzzing, the whole survey
+	@$(PYTEST) -m soak
+
+bench bench-short: $(if $(PYTHON),,$(VENV)/dev)
+	@mkdir -p bench && for part in transfer listing unpack; do \
+	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
+bench: ## speed, as ratios between two ways in one run; written to bench/
+bench-short: ## the same with less data
+
+lint: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's style
+	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
+	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh .ci/run
+
+LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+       --custom-compile-command 'make lock'
+lock: ## write the lock files anew from pyproject.toml (needs uv)
+	@cd $(HERE) && $(LOCK) pyproject.toml -o requirements.txt
+	@cd $(HERE) && $(LOCK) -c requirements.txt --group dev -o requirements-dev.txt
+
+settings: env ## write lib/make/settings.mk anew from lib/retrieve/settings.py
+	@$(TOOL) retrieve.settings >$(HERE)lib/make/.settings.mk && mv $(HERE)lib/make/.settings.mk $(HERE)lib/make/settings.mk

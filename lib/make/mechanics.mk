@@ -1,0 +1,65 @@
+# Mechanics: settings are checked and passed on, tiles collected, Python called.
+
+# ---- What cannot be worked with
+GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
+ifneq (,$(filter $(GONE),$(UNKNOWN)))
+  $(error $(GONE.$(UNKNOWN)))
+endif
+ifneq (,$(UNKNOWN))
+  $(error unknown setting '$(UNKNOWN)'; 'make help-all' lists them)
+endif
+ifneq (1,$(words $(STAMPS)))
+  $(error bad value STAMPS='$(STAMPS)'; give one directory, without a space in its name)
+endif
+
+# ---- Passing on
+define newline
+
+
+endef
+quote    = '$(subst ','\'',$(subst $(newline), ,$1))'
+# With -jN, N transfers at once, unless JOBS is given.
+PARALLEL = $(if $(filter command,$(firstword $(origin JOBS))),,$(patsubst -j%,JOBS=%,$(filter -j%,$(MAKEFLAGS))))
+WORDS    = $(foreach name,$(SETTINGS),$(call quote,$(name)=$($(name)))) $(filter-out JOBS=,$(PARALLEL))
+VENV    := $(HERE).venv
+PY      := $(or $(PYTHON),$(VENV)/bin/python)
+RETRIEVE = PYTHON=$(call quote,$(PY)) $(HERE)bin/retrieve
+TOOL     = PYTHONPATH=$(HERE)lib $(call quote,$(PY)) -P -m
+# `watch`, `submit` and `doctor` call Make. If a recipe named it, that recipe would be run with -n, too.
+export GNU_MAKE = $(MAKE)
+
+# ---- One recipe for the verbs
+# Several in one call: each in a Make of its own, since the states are those of when Make starts. The plus says that it
+# is a Make, for -n and -j; it is in no recipe's text, where it would hold for a single verb, too.
+SEVERAL  := $(word 2,$(filter $(VERBS) sync,$(MAKECMDGOALS)))
+AGAIN     = +@$(MAKE) -f $(THIS) $@
+RUN       = $(if $(SEVERAL),$(AGAIN),@$(if $(LIST),COLLECTED=$(call quote,$(LIST))) $(RETRIEVE) $@ $(WORDS))
+.PHONY: $(VERBS) sync demo help help-all env FORCE
+
+# ---- The list of the tiles that are behind
+# Only for a single verb that needs it: to look for 12,621 tiles takes a tenth of a second. With -n and -q
+# nothing is to be written.
+ASKED     := $(findstring n,$(OPTIONS))$(findstring q,$(OPTIONS))
+COLLECTOR := $(if $(SEVERAL)$(ASKED),,$(filter download untar,$(MAKECMDGOALS)))
+TILES_FOR  = $(if $(filter $1,$(COLLECTOR)),$(patsubst $(S)/$2/%,%,$(wildcard $(S)/$2/*)))
+# Several Makes may begin at once, on several machines: each has a list of its own, which is renamed when it is read.
+HOST       = $(or $(file </proc/sys/kernel/hostname),$(shell hostname))
+PROCESS    = $(or $(notdir $(realpath /proc/self)),$(shell echo $$PPID))
+LIST      := $(if $(COLLECTOR),$(S)/.stale-$(HOST)-$(PROCESS)-$(COLLECTOR))
+# It is emptied before its first tile, and not when Make reads this, which it does for `make help` as well.
+$(LIST): FORCE
+	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || \
+	  { printf "cannot write in '%s'; give STAMPS a directory of yours\n" $(@D) >&2; exit 2; }
+
+# ---- The toolkit's own Python packages, in exactly the versions of the lock files; made again when these change
+env: $(if $(PYTHON),,$(VENV)/run)
+$(VENV)/run: $(HERE)requirements.txt
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+$(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+
+# ---- Help
+HELP_OF = $(HERE)lib/make/settings.mk $(THIS) $(if $(filter help-all,$@),$(HERE)lib/make/develop.mk)
+HELP    = $(foreach name,$(SETTINGS) PYTHON,$(name)=$(call quote,$($(name)))) \
+          awk -v target=$@ -f $(HERE)lib/make/help.awk $(HELP_OF)

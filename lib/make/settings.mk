@@ -1,0 +1,39 @@
+# Written by 'make settings' from lib/retrieve/settings.py: a change belongs there.
+# What `avail` was last given outdoes the other defaults.
+STAMPS ?= stamps
+-include $(STAMPS)/settings.mk
+PSF ?= mccd## PSF model: psfex or mccd
+INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or a directory
+TILES ?= tile_numbers.txt## tile numbers, list files, directories of lists, or all
+PRODUCTS ?=## some of the PSF model's products, or file names with {tile}; empty: all
+DRYRUN ?= no## yes: say what would be done, and change nothing
+PARTIAL ?= no## yes: fetch what there is of incomplete tiles, too
+ARCHIVES ?= archives## where the archives are kept
+DEST ?= .## where output/ is unpacked
+STAMPS ?= stamps## where the stamps are
+JOBS ?= 8## transfers at once; make -jN sets it, too
+CHECK ?= quick## how FITS files are checked: quick, full or none
+KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked
+SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
+TIMEOUT ?= 60## seconds without a byte before a request is made again
+RETRIES ?= 5## how many times a failed request is made again
+RATE ?=## total bytes per second: 500k, 20M; empty: no limit
+FORCE ?= no## yes: go on although it may not fit, or is beyond the limits of unpacking
+EVERY ?= 10m## pause between two rounds of watch: 30s, 10m, 1h
+GOAL ?= sync## what submit does on many machines: download, untar, verify or sync
+SHARDS ?= 4## in how many shards submit does it, each a job of its own
+SHARD ?=## 3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task
+SBATCH ?=## more options of sbatch: --partition=comp --time=2:00:00
+CERTFILE ?=## proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
+INSECURE ?= no## yes: do not verify the server's certificate
+FORMAT ?= text## json: the result for programs
+V ?= 0## 1: a line for each tile; quiet, or make -s: no progress
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
+GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
+GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
+GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag
+GONE.MAX_MEMBERS := the setting 'MAX_MEMBERS' is gone; FORCE=yes lifts the limits of unpacking
+GONE.MAX_BYTES := the setting 'MAX_BYTES' is gone; FORCE=yes lifts the limits of unpacking
+GONE.MAX_RATIO := the setting 'MAX_RATIO' is gone; FORCE=yes lifts the limits of unpacking
+GONE.PAGE := the setting 'PAGE' is gone; leave it out, the toolkit knows what is best
+GONE.PROBE := the setting 'PROBE' is gone; leave it out, the toolkit knows what is best
