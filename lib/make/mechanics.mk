@@ -12,6 +12,12 @@ endif
 ifneq (1,$(words $(STAMPS)))
   $(error bad value STAMPS='$(STAMPS)'; give one directory, without a space in its name)
 endif
+# Of the verbs, Python says which have one.
+DRY     := $(filter yes,$(DRYRUN))
+NOT_DRY := $(if $(DRY),$(filter-out $(VERBS) sync help help-all,$(MAKECMDGOALS)))
+ifneq (,$(NOT_DRY))
+  $(error '$(firstword $(NOT_DRY))' has no dry run; leave out DRYRUN=yes)
+endif
 
 # ---- Passing on
 define newline
@@ -38,9 +44,9 @@ RUN       = $(if $(SEVERAL),$(AGAIN),@$(if $(LIST),COLLECTED=$(call quote,$(LIST
 .PHONY: $(VERBS) sync demo help help-all env FORCE
 
 # ---- The list of the tiles that are behind
-# Only for a single verb that needs it: to look for 12,621 tiles takes a tenth of a second. With -n and -q
-# nothing is to be written.
-ASKED     := $(findstring n,$(OPTIONS))$(findstring q,$(OPTIONS))
+# Only for a single verb that needs it: to look for 12,621 tiles takes a tenth of a second. With -n, -q or DRYRUN=yes
+# nothing is to be written, and Python looks itself.
+ASKED     := $(findstring n,$(OPTIONS))$(findstring q,$(OPTIONS))$(DRY)
 COLLECTOR := $(if $(SEVERAL)$(ASKED),,$(filter download untar,$(MAKECMDGOALS)))
 TILES_FOR  = $(if $(filter $1,$(COLLECTOR)),$(patsubst $(S)/$2/%,%,$(wildcard $(S)/$2/*)))
 # Several Makes may begin at once, on several machines: each has a list of its own, which is renamed when it is read.

@@ -1,4 +1,8 @@
-"""`bin/retrieve VERB NAME=value …`: a verb of `commands` with the settings that Make passes on."""
+"""`bin/retrieve VERB NAME=value …`: a verb of `commands` with the settings that Make passes on.
+
+With DRYRUN=yes, its `foretell` takes the place of its `main`. It says what would be done, writes nothing and takes no
+lock, so it works while another run is under way.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import sys
 from dataclasses import replace
 
 from retrieve import commands
+from retrieve.errors import SettingError
 from retrieve.host.program import run
 from retrieve.settings import Settings
 from retrieve.shards import shard_of
@@ -20,7 +25,13 @@ def main(words: list[str]) -> int:
     if not words or words[0] not in verbs:
         print(f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'", file=sys.stderr)
         return 2
-    return importlib.import_module(f"retrieve.commands.{words[0]}").main(_settings(*words))
+    settings = _settings(*words)
+    module = importlib.import_module(f"retrieve.commands.{words[0]}")
+    if not settings.dryrun:
+        return module.main(settings)
+    if not hasattr(module, "foretell"):
+        raise SettingError(f"'{words[0]}' has no dry run; leave out DRYRUN=yes")
+    return module.foretell(settings)
 
 
 def _settings(verb: str, *words: str) -> Settings:

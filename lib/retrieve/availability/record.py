@@ -70,18 +70,54 @@ class ListingRecord:
         write_whole(self.path, "\n".join(lines) + "\n")
 
 
+class _Wanted(NamedTuple):
+    """The stamp that a tile is to have, and the mtime of the one on disk if that says the same."""
+
+    tile: str
+    state: str
+    text: str
+    digest: str
+    date_ns: int
+    mtime_ns: int | None
+
+
+def count_changes(now: Availability, tiles: Iterable[str], stamps: Stamps, record: ListingRecord) -> int:
+    """Count the stamps that `write_stamps` would write."""
+    return sum(one.mtime_ns is None for one in _wanted(now, tiles, stamps, record, _on_disk(stamps)))
+
+
 def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record: ListingRecord) -> int:
     """Bring the stamps of some tiles up to date with a listing, and its record; return how many changed.
 
     A stamp that is as the record says is neither read nor written. One whose content changed gets a strictly newer
     mtime, also where the date at the source went backwards.
     """
-    on_disk = {state: stamps.tiles(state) for state in (AVAILABLE, INCOMPLETE)}
+    on_disk = _on_disk(stamps)
     downloaded: dict[str, int] | None = None
     changed = 0
+    for tile, state, text, digest, date_ns, found_ns in _wanted(now, tiles, stamps, record, on_disk):
+        other, mtime_ns = INCOMPLETE if state == AVAILABLE else AVAILABLE, found_ns
+        if mtime_ns is None:
+            downloaded = stamps.tiles(DOWNLOADED) if downloaded is None else downloaded
+            above = newest([on_disk[state].get(tile), on_disk[other].get(tile), downloaded.get(tile)])
+            mtime_ns = stamps.write(state, tile, text, date_ns, above)
+            changed += 1
+        if tile in on_disk[other]:
+            stamps.remove(other, tile)
+        record.tiles[tile] = _Listed(digest, mtime_ns, 0)
+    return changed
+
+
+def _on_disk(stamps: Stamps) -> dict[str, dict[str, int]]:
+    return {state: stamps.tiles(state) for state in (AVAILABLE, INCOMPLETE)}
+
+
+def _wanted(
+    now: Availability, tiles: Iterable[str], stamps: Stamps, record: ListingRecord, on_disk: dict[str, dict[str, int]]
+) -> Iterator[_Wanted]:
     for tile in tiles:
         stamp = now.stamp(tile)
-        state, other = (INCOMPLETE, AVAILABLE) if stamp.lacking else (AVAILABLE, INCOMPLETE)
+        state = INCOMPLETE if stamp.lacking else AVAILABLE
         text = stamp.text()
         digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
         listed = record.tiles.get(tile)
@@ -90,12 +126,4 @@ def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record
             (listed is not None and (listed.digest, listed.mtime_ns) == (digest, mtime_ns))
             or stamps.read(state, tile) == (text, mtime_ns)
         )
-        if not unchanged:
-            downloaded = stamps.tiles(DOWNLOADED) if downloaded is None else downloaded
-            above = newest([mtime_ns, on_disk[other].get(tile), downloaded.get(tile)])
-            mtime_ns = stamps.write(state, tile, text, stamp.date_ns, above)
-            changed += 1
-        if tile in on_disk[other]:
-            stamps.remove(other, tile)
-        record.tiles[tile] = _Listed(digest, mtime_ns, 0)
-    return changed
+        yield _Wanted(tile, state, text, digest, stamp.date_ns, mtime_ns if unchanged else None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrieve.availability.holdings import Availability, Holding
 from retrieve.availability.probe import absent, check_absent
-from retrieve.availability.record import ListingRecord, write_stamps
+from retrieve.availability.record import ListingRecord, count_changes, write_stamps
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain, show
 from retrieve.host.progress import Progress
@@ -26,30 +26,59 @@ SHOWN = 20
 NAMED = 3
 
 
+class _Look(NamedTuple):
+    """What a listing showed, and the record of the one before."""
+
+    now: Availability
+    listings: list[Listing]
+    lists: tuple[TileList, ...]
+    record: ListingRecord
+
+
 def main(settings: Settings) -> int:
     """Say what is complete at the source; exit status 0 whatever is."""
-    products = settings.product_set()
-    lists = read_lists(settings.tiles)
-    containers = open_containers(settings.input_path, settings)
-    stamps = Stamps(settings.stamps, products.model)
+    lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
-        listings = [list_container(container, products, settings) for container in containers]
-        now = Availability(
-            products,
-            [Holding.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
-        )
-        record = ListingRecord(stamps.listing, products)
-        if lists is None:
-            lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
-        tiles = union(lists)
-        for container, listing, holding in zip(containers, listings, now.holdings, strict=True):
-            check_absent(container, listing, absent(holding, tiles, products), record.vanished(holding), settings)
-        changed = write_stamps(now, tiles, stamps, record)
-        record.write(now)
+        found = _look(lists, containers, stamps, settings)
+        changed = write_stamps(found.now, union(found.lists), stamps, found.record)
+        found.record.write(found.now)
         _remember(settings)
-        data = _show(settings, now, listings, lists, changed)
+        data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"astray": len(one["astray"])} for one in data["sources"]]}
     return 0
+
+
+def foretell(settings: Settings) -> int:
+    """List the containers, and say how many stamps there would be to write."""
+    lists, containers, stamps = _begin(settings)
+    found = _look(lists, containers, stamps, settings)
+    changed = count_changes(found.now, union(found.lists), stamps, found.record)
+    _show(settings, found, changed, f"{some(changed, 'tile')} to be stamped anew")
+    return 0
+
+
+def _begin(settings: Settings) -> tuple[tuple[TileList, ...] | None, tuple[Container, ...], Stamps]:
+    """Find what is wrong with the settings before anything is locked or asked for."""
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    return read_lists(settings.tiles), open_containers(settings.input_path, settings), stamps
+
+
+def _look(
+    lists: tuple[TileList, ...] | None, containers: tuple[Container, ...], stamps: Stamps, settings: Settings
+) -> _Look:
+    products = settings.product_set()
+    listings = [list_container(container, products, settings) for container in containers]
+    now = Availability(
+        products,
+        [Holding.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
+    )
+    record = ListingRecord(stamps.listing, products)
+    if lists is None:
+        lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
+    tiles = union(lists)
+    for container, listing, holding in zip(containers, listings, now.holdings, strict=True):
+        check_absent(container, listing, absent(holding, tiles, products), record.vanished(holding), settings)
+    return _Look(now, listings, lists, record)
 
 
 def list_container(container: Container, products: ProductSet, settings: Settings) -> Listing:
@@ -70,9 +99,8 @@ def _remember(settings: Settings) -> None:
         write_whole(path, text)
 
 
-def _show(
-    settings: Settings, now: Availability, listings: list[Listing], lists: tuple[TileList, ...], changed: int
-) -> dict[str, Any]:
+def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[str, Any]:
+    now, listings, lists, _ = found
     tiles = union(lists)
     complete = {one.name: sum(map(now.is_complete, one.tiles)) for one in lists}
     counts = now.counts(tiles)
@@ -103,6 +131,7 @@ def _show(
                 f"from '{source}': {some(count, 'complete tile')}{_also(source, listing)}"
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)
             ),
+            *more,
         ],
         data=data,
     )

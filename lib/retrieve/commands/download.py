@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from retrieve.commands import avail
 from retrieve.delivery.delivery import Delivery, Tally
-from retrieve.delivery.forecast import Outlook, check_space, look_ahead
-from retrieve.delivery.plan import TilePlan, plan_download
+from retrieve.delivery.forecast import check_space, look_ahead
+from retrieve.delivery.plan import plan_download
 from retrieve.errors import RetrieveError, remedy
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
@@ -24,15 +24,11 @@ def main(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     stale = collected(stamps, "download", settings.shard)
     if not stamps.listing.exists():
-        if settings.shard or settings.dryrun:
+        if settings.shard:
             # All shards would list at once.
             raise RetrieveError(_UNLISTED)
         avail.main(settings)
         stale = behind(stamps, "download")
-    if settings.dryrun:
-        # Without the lock, which is a file: nothing is changed, and one may ask while another run is at work.
-        plans = plan_download(settings, stamps, stale)
-        return _foretell(plans, look_ahead(plans, products, settings.archives, settings.jobs), settings)
     with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
         plans = plan_download(settings, stamps, stale)
         outlook = look_ahead(plans, products, settings.archives, settings.jobs)
@@ -53,7 +49,14 @@ def main(settings: Settings) -> int:
     return run.status
 
 
-def _foretell(plans: list[TilePlan], outlook: Outlook, settings: Settings) -> int:
+def foretell(settings: Settings) -> int:
+    """Say what would be fetched."""
+    products = settings.product_set()
+    stamps = Stamps(settings.stamps, products.model)
+    if not stamps.listing.exists():
+        raise RetrieveError(_UNLISTED)
+    plans = plan_download(settings, stamps, behind(stamps, "download"))
+    outlook = look_ahead(plans, products, settings.archives, settings.jobs)
     show(
         settings,
         text=[outlook.summary(), *outlook.table()] if plans else ["nothing to fetch"],

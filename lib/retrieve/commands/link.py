@@ -14,22 +14,27 @@ from retrieve.wording import some
 
 def main(settings: Settings) -> int:
     """Link the tiles of the lists; exit status 1 if something is in the way of a link."""
-    stamps = Stamps(settings.stamps, settings.product_set().model)
-    products = linked_products(settings.products)
-    if not stamps.tiles(EXTRACTED):
-        raise RetrieveError("nothing was unpacked yet; run 'make untar'")
-    if settings.dryrun:
-        return _foretell(products, stamps, settings)
+    products, stamps = _begin(settings)
     with stamps.lock():
         return max([_link(product, settings, stamps) for product in products])
 
 
-def _foretell(products: list[str], stamps: Stamps, settings: Settings) -> int:
+def foretell(settings: Settings) -> int:
+    """Say how many links there would be."""
+    products, stamps = _begin(settings)
     for product in products:
         wanted, _, _ = wanted_links(listed_tiles(settings, stamps), stamps, product)
         directory = directory_of(settings.dest, product)
         show(settings, [f"{some(len(wanted), 'link')} to be in '{directory}'"], {"links": wanted})
     return 0
+
+
+def _begin(settings: Settings) -> tuple[list[str], Stamps]:
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    linked = linked_products(settings.products)
+    if not stamps.tiles(EXTRACTED):
+        raise RetrieveError("nothing was unpacked yet; run 'make untar'")
+    return linked, stamps
 
 
 def _link(product: str, settings: Settings, stamps: Stamps) -> int:

@@ -10,6 +10,7 @@ from retrieve.report.drawing import save, style
 from retrieve.report.map import slide
 from retrieve.report.page import groups, headline, look, shares, source
 from retrieve.settings import Settings
+from retrieve.standing.survey import Survey
 
 #: The files that are written: for a screen, and for print.
 FILES = Path("map.png"), Path("map.pdf")
@@ -24,6 +25,15 @@ def main(settings: Settings) -> int:
         figure = slide(groups(found), headline(found, settings), f"{source(settings)}\n{datetime.now(UTC):%-d %B %Y}")
         for path in FILES:
             save(figure, path)
+    return _tell(found, "", settings)
+
+
+def foretell(settings: Settings) -> int:
+    """Say what the map would show."""
+    return _tell(look(settings), ", to be written", settings)
+
+
+def _tell(found: Survey, what: str, settings: Settings) -> int:
     names = [str(path) for path in FILES]
-    show(settings, [f"{', '.join(names)}: {shares(found)}"], {"files": names, "tiles": found.counts()})
+    show(settings, [f"{', '.join(names)}{what}: {shares(found)}"], {"files": names, "tiles": found.counts()})
     return 0

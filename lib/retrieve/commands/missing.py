@@ -23,17 +23,35 @@ SHOWN = 20
 
 def main(settings: Settings) -> int:
     """Compare the stamps with the archives; exit status 0 whatever is missing. No network is needed."""
-    stamps = Stamps(settings.stamps, settings.product_set().model)
-    if not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    stamps = _stamps(settings)
     with stamps.lock(), Recorder("missing", settings, stamps) as run:
         missing = _find(settings, stamps)
         _stamp(missing, stamps)
         write_whole(FILE, "".join(f"{tile}\n" for tile in missing))
-        counts = {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
-        run.result = {"tiles": len(missing), "counts": counts}
+        run.result = {"tiles": len(missing), "counts": _counts(missing)}
+    return _tell(missing, f"{FILE}", settings)
+
+
+def foretell(settings: Settings) -> int:
+    """Say what is missing without writing it down."""
+    return _tell(_find(settings, _stamps(settings)), f"{FILE}, to be written", settings)
+
+
+def _stamps(settings: Settings) -> Stamps:
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    if not stamps.listing.exists():
+        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    return stamps
+
+
+def _counts(missing: dict[str, list[Lack]]) -> dict[str, int]:
+    return {reason: sum(lacks[0].reason == reason for lacks in missing.values()) for reason in REASONS}
+
+
+def _tell(missing: dict[str, list[Lack]], heading: str, settings: Settings) -> int:
+    counts = _counts(missing)
     shown = list(missing) if settings.v else list(missing)[:SHOWN]
-    text = [f"{FILE}: {some(len(missing), 'tile')} missing"]
+    text = [f"{heading}: {some(len(missing), 'tile')} missing"]
     text += table((reason, str(count)) for reason, count in counts.items() if count)
     text += [f"{tile}: {'; '.join(map(str, missing[tile]))}" for tile in shown]
     if len(shown) < len(missing):

@@ -41,6 +41,10 @@ def main(settings: Settings) -> int:
     return 0
 
 
+#: It changes nothing.
+foretell = main
+
+
 def _table(found: Survey) -> list[str]:
     tiles = found.counts()
     states = [state for state in STATES if tiles[state] or any(one.counts[state] for one in found.products)]

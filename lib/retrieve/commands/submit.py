@@ -17,17 +17,7 @@ from retrieve.wording import some
 
 def main(settings: Settings) -> int:
     """Write the scripts and submit them, each to start after the one before it."""
-    stamps = Stamps(settings.stamps, settings.product_set().model)
-    jobs = jobs_for(settings.goal, settings.shards)
-    # What would end the first job is said now, not when its turn has come in the queue.
-    if jobs[0].name == "avail":
-        read_lists(settings.tiles)
-    elif not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
-    directory = stamps.directory / "jobs"
-    scripts = {directory / f"{job.name}.sh": script(job, directory, settings) for job in jobs}
-    if settings.dryrun:
-        return _foretell(jobs, scripts, settings)
+    jobs, scripts = _prepare(settings)
     if not shutil.which("sbatch"):
         raise RetrieveError("no 'sbatch' on this machine; run 'make submit' where Slurm is")
     numbers = _submit(jobs, scripts)
@@ -36,7 +26,7 @@ def main(settings: Settings) -> int:
         text=[
             "submitted: " + ", ".join(f"{_phrase(job)} {number}" for job, number in zip(jobs, numbers, strict=True)),
             f"follow with 'squeue -j {','.join(numbers)}' and 'make status'; cancel with 'scancel {' '.join(numbers)}'",
-            f"scripts and logs are in '{directory}'",
+            f"scripts and logs are in '{next(iter(scripts)).parent}'",
         ],
         data={
             "jobs": [
@@ -48,7 +38,9 @@ def main(settings: Settings) -> int:
     return 0
 
 
-def _foretell(jobs: list[Job], scripts: dict[Path, str], settings: Settings) -> int:
+def foretell(settings: Settings) -> int:
+    """Show the scripts, and how they would be submitted."""
+    jobs, scripts = _prepare(settings)
     text, dependency = [], ""
     for job, (path, content) in zip(jobs, scripts.items(), strict=True):
         text.append(f"sbatch {dependency}{path}")
@@ -65,6 +57,18 @@ def _foretell(jobs: list[Job], scripts: dict[Path, str], settings: Settings) -> 
         },
     )
     return 0
+
+
+def _prepare(settings: Settings) -> tuple[list[Job], dict[Path, str]]:
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    jobs = jobs_for(settings.goal, settings.shards)
+    # What would end the first job is said now, not when its turn has come in the queue.
+    if jobs[0].name == "avail":
+        read_lists(settings.tiles)
+    elif not stamps.listing.exists():
+        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    directory = stamps.directory / "jobs"
+    return jobs, {directory / f"{job.name}.sh": script(job, directory, settings) for job in jobs}
 
 
 def _submit(jobs: list[Job], scripts: dict[Path, str]) -> list[str]:

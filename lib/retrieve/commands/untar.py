@@ -19,37 +19,24 @@ from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.runs import Recorder
-from retrieve.stamps.stale import collected
+from retrieve.stamps.stale import behind, collected
 from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
 from retrieve.wording import size, some
 
 
 def main(settings: Settings) -> int:
     """Unpack the stale tiles; exit status 1 if some failed."""
-    products = settings.product_set()
-    if not any(is_tar(product.pattern) for product in products):
-        show(
-            settings, [f"nothing to unpack: {' '.join(one.name for one in products)} are no tar archives"], {"tiles": 0}
-        )
+    stamps = _stamps(settings)
+    if stamps is None:
         return 0
-    stamps = Stamps(settings.stamps, products.model)
-    if not (stamps.directory / DOWNLOADED).is_dir():
-        raise RetrieveError("nothing was downloaded yet; run 'make download'")
     stale = collected(stamps, "untar", settings.shard)
     with (
-        Workers(0 if settings.dryrun else len(stale)) as workers,
+        Workers(len(stale)) as workers,
         stamps.lock(settings.shard),
         Recorder("untar", settings, stamps) as run,
     ):
         tiles = listed_tiles(settings, stamps)
-        limits = UNLIMITED if settings.force else Limits()
-        jobs = [
-            TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
-            for tile in tiles
-            if tile in stale
-        ]
-        if settings.dryrun:
-            return _foretell(jobs, settings)
+        jobs = _jobs(tiles, stale, stamps, settings)
         tally = Tally()
         prepare(jobs, settings)
         placing = Placing(jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
@@ -69,6 +56,29 @@ def main(settings: Settings) -> int:
             run.result = _data(tally, jobs, placing)
         run.status = _report(tally, jobs, placing, settings)
     return run.status
+
+
+def _stamps(settings: Settings) -> Stamps | None:
+    """Give the stamps, or None after saying that none of the products is unpacked."""
+    products = settings.product_set()
+    if not any(is_tar(product.pattern) for product in products):
+        show(
+            settings, [f"nothing to unpack: {' '.join(one.name for one in products)} are no tar archives"], {"tiles": 0}
+        )
+        return None
+    stamps = Stamps(settings.stamps, products.model)
+    if not (stamps.directory / DOWNLOADED).is_dir():
+        raise RetrieveError("nothing was downloaded yet; run 'make download'")
+    return stamps
+
+
+def _jobs(tiles: list[str], stale: set[str], stamps: Stamps, settings: Settings) -> list[TileJob]:
+    limits = UNLIMITED if settings.force else Limits()
+    return [
+        TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
+        for tile in tiles
+        if tile in stale
+    ]
 
 
 def _report(tally: Tally, jobs: list[TileJob], placing: Placing, settings: Settings) -> int:
@@ -110,7 +120,12 @@ def _data(tally: Tally, jobs: list[TileJob], placing: Placing) -> dict[str, obje
     }
 
 
-def _foretell(jobs: list[TileJob], settings: Settings) -> int:
+def foretell(settings: Settings) -> int:
+    """Say what would be unpacked, and about how much that is."""
+    stamps = _stamps(settings)
+    if stamps is None:
+        return 0
+    jobs = _jobs(listed_tiles(settings, stamps), behind(stamps, "untar"), stamps, settings)
     needed = need(jobs)
     show(
         settings,

@@ -20,6 +20,8 @@ from retrieve.output.verification import (
     Checkpoint,
     Verdict,
     VerifyJob,
+    new_seed,
+    sample,
     state_of,
     take_stamps,
     verify_tile,
@@ -34,27 +36,16 @@ from retrieve.wording import some
 
 def main(settings: Settings) -> int:
     """Verify the tiles; exit status 1 if something is bad."""
-    stamps = Stamps(settings.stamps, settings.product_set().model)
-    here = stamps.tiles(DOWNLOADED).keys() | stamps.tiles(EXTRACTED).keys()
-    if not here:
-        raise RetrieveError("nothing was downloaded yet; run 'make download'")
+    stamps, here = _begin(settings)
     shard = settings.shard
     with Workers(len(here)) as workers, stamps.lock(shard), Recorder("verify", settings, stamps) as run:
         path = stamps.directory / f"verify{shard.suffix if shard else ''}"
         checkpoint = Checkpoint(path, f"CHECK={settings.check} SAMPLE={settings.sample:g}")
-        tiles = checkpoint.sample([tile for tile in listed_tiles(settings, stamps) if tile in here], settings.sample)
-        verdicts = []
+        tiles = _sample(here, checkpoint.seed, settings, stamps)
+        verdicts: list[Verdict] = []
         try:
-            with (
-                Progress("verify", unit="tiles", total=len(tiles), quiet=settings.quiet) as progress,
-                closing(_verdicts(workers, tiles, checkpoint, settings, stamps)) as found,
-            ):
-                for verdict in found:
-                    progress.advance(1)
-                    verdicts.append(verdict)
-                    if settings.format == "text":
-                        for one in verdict.findings:
-                            print(one, flush=True)
+            with closing(_verdicts(workers, tiles, checkpoint, settings, stamps)) as found:
+                verdicts.extend(_shown(found, len(tiles), settings))
         except Interrupt as stop:
             done = f"{len(verdicts)} of {some(len(tiles), 'tile')}"
             stop.line = f"stopped after {done}; run 'make verify' again to go on"
@@ -62,15 +53,50 @@ def main(settings: Settings) -> int:
         finally:
             run.result = _data(verdicts)
         checkpoint.finish()
-        run.status = _report(verdicts, settings)
+        run.status = _report(verdicts, settings, " and lost their stamps")
     return run.status
 
 
+def foretell(settings: Settings) -> int:
+    """Verify the tiles without taking a stamp."""
+    stamps, here = _begin(settings)
+    tiles = _sample(here, new_seed(), settings, stamps)
+    with Workers(len(here)) as workers, closing(_verdicts(workers, tiles, None, settings, stamps)) as found:
+        verdicts = list(_shown(found, len(tiles), settings))
+    return _report(verdicts, settings, "")
+
+
+def _begin(settings: Settings) -> tuple[Stamps, set[str]]:
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    here = stamps.tiles(DOWNLOADED).keys() | stamps.tiles(EXTRACTED).keys()
+    if not here:
+        raise RetrieveError("nothing was downloaded yet; run 'make download'")
+    return stamps, here
+
+
+def _sample(here: set[str], seed: str, settings: Settings, stamps: Stamps) -> list[str]:
+    return sample([tile for tile in listed_tiles(settings, stamps) if tile in here], settings.sample, seed)
+
+
+def _shown(found: Iterator[Verdict], count: int, settings: Settings) -> Iterator[Verdict]:
+    """Print what is found while it goes on."""
+    with Progress("verify", unit="tiles", total=count, quiet=settings.quiet) as progress:
+        for verdict in found:
+            progress.advance(1)
+            if settings.format == "text":
+                for one in verdict.findings:
+                    print(one, flush=True)
+            yield verdict
+
+
 def _verdicts(
-    workers: Workers, tiles: list[str], checkpoint: Checkpoint, settings: Settings, stamps: Stamps
+    workers: Workers, tiles: list[str], checkpoint: Checkpoint | None, settings: Settings, stamps: Stamps
 ) -> Iterator[Verdict]:
-    """Give what an earlier run that was stopped found of tiles that are as they were, then verify the others."""
-    known = checkpoint.verdicts
+    """Give what an earlier run that was stopped found of tiles that are as they were, then verify the others.
+
+    Without a checkpoint nothing is known, and nothing is changed.
+    """
+    known = checkpoint.verdicts if checkpoint else {}
     done = [tile for tile in tiles if tile in known and known[tile].state == state_of(stamps, tile)]
     yield from (known[tile] for tile in done)
     jobs = [
@@ -81,9 +107,9 @@ def _verdicts(
     with closing(workers.map(verify_tile, jobs)) as results:
         for found in results:
             verdict = without_others(found, claims)
-            if not settings.dryrun:
+            if checkpoint:
                 take_stamps(verdict, stamps)
-            checkpoint.add(verdict, state_of(stamps, verdict.tile))
+                checkpoint.add(verdict, state_of(stamps, verdict.tile))
             yield verdict
 
 
@@ -97,7 +123,7 @@ def _data(verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def _report(verdicts: list[Verdict], settings: Settings) -> int:
+def _report(verdicts: list[Verdict], settings: Settings, lost: str) -> int:
     data = _data(verdicts)
     bad = list(data.pop("failed"))
     signs = Counter((one.sign, one.archive) for verdict in verdicts for one in verdict.findings)
@@ -121,6 +147,5 @@ def _report(verdicts: list[Verdict], settings: Settings) -> int:
     )
     if not bad:
         return 0
-    lost = "" if settings.dryrun else " and lost their stamps"
     complain(f"{len(bad)} of {some(len(verdicts), 'tile')} are bad{lost}; run 'make download untar' to mend them")
     return 1

@@ -17,8 +17,6 @@ from retrieve.wording import size, some
 
 def main(settings: Settings) -> int:
     """Tell each round in a line; exit status 0 when every tile is here as it shall be."""
-    if settings.dryrun:
-        raise SettingError("a watch with DRYRUN=yes would bring nothing and never end; leave it out")
     for directory in (settings.stamps, settings.archives, settings.dest):
         if problem := obstacle(directory):
             raise SettingError(problem)

@@ -210,6 +210,19 @@ def take_stamps(verdict: Verdict, stamps: Stamps) -> None:
         stamps.remove(EXTRACTED, verdict.tile)
 
 
+def sample(tiles: list[str], share: float, seed: str) -> list[str]:
+    """Choose a share of the tiles at random, at least one; the same ones for the same seed."""
+    if share >= 1 or not tiles:
+        return tiles
+    ranked = sorted(tiles, key=lambda tile: zlib.crc32(f"{seed}{tile}".encode()))
+    return sorted(ranked[: max(round(len(tiles) * share), 1)])
+
+
+def new_seed() -> str:
+    """Draw a seed for `sample`."""
+    return f"{random.getrandbits(64):016x}"
+
+
 class Checkpoint:
     """What a run verified so far, so that the next one goes on there if this one is stopped.
 
@@ -221,7 +234,7 @@ class Checkpoint:
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
-        self.seed = f"{random.getrandbits(64):016x}"
+        self.seed = new_seed()
         self.verdicts: dict[str, Verdict] = {}
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         if lines and lines[0].startswith(f"# {kind} "):
@@ -256,10 +269,3 @@ class Checkpoint:
     def finish(self) -> None:
         """Forget everything: the run is complete."""
         self._path.unlink(missing_ok=True)
-
-    def sample(self, tiles: list[str], share: float) -> list[str]:
-        """Choose a share of the tiles at random, at least one; the same ones when a run goes on."""
-        if share >= 1 or not tiles:
-            return tiles
-        ranked = sorted(tiles, key=lambda tile: zlib.crc32(f"{self.seed}{tile}".encode()))
-        return sorted(ranked[: max(round(len(tiles) * share), 1)])

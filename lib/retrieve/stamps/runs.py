@@ -100,7 +100,7 @@ class Run:
 
 
 class Recorder:
-    """Records a run when it ends, as a context within the lock of its stamps; one that changes nothing is not recorded.
+    """Records a run when it ends, as a context within the lock of its stamps.
 
     Attributes
     ----------
@@ -124,8 +124,6 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._settings.dryrun:
-            return
         result = dict(self.result)
         if "failed" in result:
             result["failed"] = {tile: _bounded(problem) for tile, problem in result["failed"].items()}
