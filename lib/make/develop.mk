@@ -1,10 +1,14 @@
 # Targets for who works on the toolkit itself.
 
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: test soak bench bench-short lint lock settings
+.PHONY: test test-again soak bench bench-short lint lock settings
 
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 	@$(PYTEST) -n auto
+
+N ?= 10
+test-again: $(if $(PYTHON),,$(VENV)/dev) ## the tests N times in a row (N=20), half of them on a busy machine, one on one core
+	@cd $(HERE) && lib/make/test-again.sh $(N) $(call quote,$(PY)) -P -m pytest -q -n auto
 
 soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kills, fuzzing, the whole survey
 	@$(PYTEST) -m soak
@@ -17,7 +21,7 @@ bench-short: ## the same with less data
 
 lint: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
-	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh .ci/run
+	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh lib/make/*.sh .ci/run
 
 LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
        --custom-compile-command 'make lock'

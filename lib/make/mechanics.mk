@@ -2,7 +2,7 @@
 
 # ---- What cannot be worked with
 GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-UNKNOWN := $(firstword $(filter-out $(SETTINGS) PYTHON,$(GIVEN)))
+UNKNOWN := $(firstword $(filter-out $(SETTINGS) PYTHON $(if $(filter test-again,$(MAKECMDGOALS)),N),$(GIVEN)))
 ifneq (,$(filter $(GONE),$(UNKNOWN)))
   $(error $(GONE.$(UNKNOWN)))
 endif
