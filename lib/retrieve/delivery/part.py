@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
 from retrieve.archives import Archive
-from retrieve.host.disk import hold, new_md5, scan
+from retrieve.host.disk import hold, new_md5, scan, sync_file
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -96,7 +96,7 @@ class Part:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             os.utime(descriptor, ns=(self.archive.date_ns, self.archive.date_ns))
-            os.fsync(descriptor)
+            sync_file(descriptor)
             return os.fstat(descriptor).st_mtime_ns
         except OSError:
             self.drop()

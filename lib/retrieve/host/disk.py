@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,6 +15,20 @@ from retrieve.archives import Held
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
+
+
+#: What a file system answers that cannot put a file or a directory on disk when it is asked to, as some of networks.
+#: A disk that cannot do it is not one that failed.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
+
+def sync_file(descriptor: int) -> None:
+    """Have a file, or the names in a directory, on disk; as far as its file system can do it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
 
 
 def sync_file_system(directory: Path) -> None:
@@ -30,7 +45,9 @@ def sync_file_system(directory: Path) -> None:
     try:
         if syncfs(descriptor):
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(directory))
+            if number not in _CANNOT_SYNC:
+                raise OSError(number, os.strerror(number), str(directory))
+            os.sync()
     finally:
         os.close(descriptor)
 
@@ -76,7 +93,7 @@ def sync_directory(directory: Path) -> None:
     """Have the names in a directory on disk, so that a rename outlives a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from retrieve.archives import Archive, Verified, nanoseconds
 from retrieve.errors import RetrieveError
-from retrieve.host.disk import hold, sync_directory
+from retrieve.host.disk import hold, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.shards import Shard
 
@@ -266,7 +266,7 @@ class Stamps:
             file.flush()
             got = _set_mtime(descriptor, temporary, mtime_ns, above_ns)
             if sync:
-                os.fsync(descriptor)
+                sync_file(descriptor)
         os.rename(temporary, f"{directory}/{tile}")  # noqa: PTH104
         if sync:
             sync_directory(Path(directory))
