@@ -44,6 +44,15 @@ def prefixed(prefix: str, name: str) -> bytes:
     return bytes(block)
 
 
+def sparse(name: str, size: int, spans: list[tuple[int | str, int]], content: bytes | None = None) -> bytes:
+    """A sparse member, as pax format 1.0 has it."""
+    lines = "".join(f"{number}\n" for number in (len(spans), *(one for span in spans for one in span)))
+    content = b"x" * sum(length for _, length in spans) if content is None else content
+    records = {"major": "1", "minor": "0", "name": name, "realsize": str(size)}
+    head = pax({f"GNU.sparse.{key}": value for key, value in records.items()})
+    return head + member("output/GNUSparseFile.0/x", padded(lines.encode()) + content)
+
+
 WHOLE = packed(GOOD, member("output/run/other.fits", fits(5000)))
 BIG = gzip.compress(b"".join((header("output/run/noise", 1 << 20), os.urandom(1 << 20), END)), 1)
 
@@ -69,38 +78,48 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "traversal by global pax": (packed(pax({"path": "../evil"}, b"g"), member("output/x")), "leads out"),
     "traversal by a long name": (packed(member("L", b"output/../../evil\0", b"L"), member("x")), "leads out"),
     "traversal by a prefix": (packed(prefixed("output/../..", "evil")), "leads out of 'output/'"),
-    "symbolic link out": (
-        packed(header("output/l", kind=b"2", target="../../evil")),
-        "link to '../../evil'",
-    ),
-    "symbolic link to a file": (packed(header("output/l", kind=b"2", target="/etc/passwd")), "to '/etc/passwd'"),
-    "symbolic link to a directory": (packed(GOOD, header("output/l", kind=b"2", target="run")), "which is no file of"),
     "file through a link": (
         packed(header("output/l", kind=b"2", target=".."), member("output/l/evil")),
-        "is a symbolic link to '..'",
+        "'output/l' is both a link and a directory",
     ),
-    "link by pax": (
-        packed(GOOD, pax({"linkpath": "/etc/passwd"}), header("output/l", kind=b"2", target="run/good.txt")),
-        "is a symbolic link to '/etc/passwd'",
+    "file through a link to a directory": (
+        packed(GOOD, header("output/l", kind=b"2", target="run"), member("output/l/deep/evil")),
+        "'output/l' is both a link and a directory",
+    ),
+    "directory and link": (
+        packed(member("output/d/x"), header("output/d", kind=b"2", target="../..")),
+        "'output/d' is both a file and a directory",
     ),
     "hard link out": (packed(header("output/l", kind=b"1", target="../evil")), "is a hard link to '../evil'"),
     "hard link to a file": (packed(header("output/l", kind=b"1", target="/etc/passwd")), "to '/etc/passwd'"),
     "hard link to itself": (packed(header("output/l", kind=b"1", target="output/l")), "which is no file of"),
-    "hard link to a later member": (
-        packed(header("output/l", kind=b"1", target="output/run/good.txt"), GOOD),
-        "which is no file of",
+    "hard link to a symbolic link out": (
+        packed(header("output/l", kind=b"2", target="/etc/passwd"), header("output/m", kind=b"1", target="output/l")),
+        "'output/m' is a hard link to 'output/l', which is no file of",
+    ),
+    "where tiles are unpacked": (
+        packed(member("output/.unpacking/mccd/400.300/0/output/evil")),
+        "is where tiles are being unpacked",
     ),
     "character device": (packed(header("output/null", kind=b"3")), "'output/null' is a character device"),
     "block device": (packed(header("output/disk", kind=b"4")), "'output/disk' is a block device"),
     "named pipe": (packed(header("output/pipe", kind=b"6")), "'output/pipe' is a named pipe"),
-    "unknown kind": (packed(header("output/x", kind=b"Z")), "is a unknown kind of member"),
-    "sparse": (packed(member("output/x", kind=b"S")), "is a sparse file"),
-    "sparse by pax": (packed(pax({"GNU.sparse.major": "1", "GNU.sparse.name": "/x"}), member("output/x")), "sparse"),
+    "unknown kind": (packed(header("output/x", kind=b"Z")), "is a member of an unknown kind"),
+    "rest of a file": (packed(member("output/x", kind=b"M")), "'output/x' is a part of a file that begins on another"),
+    "sparse without a map": (packed(member("output/x", kind=b"S")), "a sparse file whose pieces are not as long as it"),
+    "sparse that leads out": (packed(sparse("/x", 9, [(0, 4)])), "'/x' is an absolute path"),
+    "sparse with a short map": (packed(sparse("output/x", 99, [(0, 4)], b"123456")), "whose pieces are not as long"),
+    "sparse beyond its end": (packed(sparse("output/x", 3, [(0, 4)])), "whose pieces are not as long as it says"),
+    "sparse that overlaps": (packed(sparse("output/x", 99, [(8, 4), (9, 4)])), "a sparse file whose pieces overlap"),
+    "sparse without end": (packed(sparse("output/x", 9, [(0, 1)] * (1 << 18))), "a sparse file of too many pieces"),
+    "sparse with a map that is text": (packed(sparse("output/x", 9, [("x", 4)])), "a pax header with a bad number"),
+    "sparse bomb": (packed(sparse("output/x", 1 << 50, [((1 << 50) - 4, 4)])), "is it a bomb?"),
     "line feed in a name": (packed(member("output/a\nb")), "has control characters in its name"),
     "escape in a name": (packed(member("output/\x1b[2J")), "has control characters in its name"),
     "line separator in a name": (packed(member("output/a\u2028b")), "has control characters in its name"),
     "NUL in a name": (packed(pax({"path": "output/a\0b"}), member("output/x")), "has control characters in its name"),
-    "not UTF-8": (packed(member(b"output/\xff\xfe")), "a name that is not UTF-8"),
+    "turned name": (packed(member("output/stif.\u202egnp")), "has control characters in its name"),
+    "next line in a name": (packed(member("output/a\x85b")), "has control characters in its name"),
     "long name": (packed(pax({"path": "output/" + "n" * 256}), member("x")), "is too long a name"),
     "long path": (packed(pax({"path": "output/" + "n/" * 2000}), member("x")), "is too long a name"),
     "deep path": (packed(pax({"path": "output/" + "n/" * 100 + "x"}), member("x")), "more than 64 directories deep"),
@@ -130,7 +149,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     ),
     "damaged header": (packed(GOOD, bytes(100) + b"x" + bytes(411), GOOD), "a header whose checksum"),
     "something after the end": (packed(GOOD, end=END + GOOD), "something follows its end mark"),
-    "half an end": (packed(GOOD, end=bytes(512)), "its end mark is cut"),
+    "part of an end": (packed(GOOD, end=bytes(700)), "it ends within a block"),
     "no end": (packed(GOOD, end=b""), "it ends without an end mark"),
     "cut within a header": (cut(WHOLE, 1200), "it ends within a block"),
     "cut within content": (cut(WHOLE, 1600), "it ends within a member"),
@@ -142,7 +161,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "flipped checksum": (flipped(WHOLE, -6), "the gzip stream is damaged: it is damaged"),
     "flipped length": (flipped(WHOLE, -1), "the gzip stream is damaged: it is damaged"),
     "garbage after gzip": (WHOLE + b"garbage", "the gzip stream is damaged: something follows its end"),
-    "HTML": (b"<html><body>Please log in</body></html>", "the gzip stream is damaged: it is no gzip file"),
+    "HTML": (b"<html><body>Please log in</body></html>", ": it is no gzip file"),
     "empty": (b"", "the gzip stream is damaged: it is empty"),
     "empty inside": (gzip.compress(b""), "it ends without an end mark"),
     "text inside": (gzip.compress(b"no tar" * 200), "a header whose checksum"),
@@ -245,15 +264,6 @@ def test_a_symbolic_link_in_the_output_tree_is_not_followed(site: Site) -> None:
     assert (output / "run/good.txt").read_bytes() == b"content"
 
 
-def test_an_output_tree_behind_a_link_is_refused_at_once(site: Site) -> None:
-    (site.directory / "elsewhere").mkdir()
-    (site.directory / "output").symlink_to("elsewhere")
-    downloaded(site, {"logs_100.300.tgz": packed(GOOD)})
-    result = site.make("untar")
-    assert result.returncode == 2
-    assert "'output' is a symbolic link; give DEST the directory in which it really is" in result.stderr
-
-
 @pytest.mark.soak
 def test_a_million_empty_members_are_refused(site: Site) -> None:
     one = header("output/x")
@@ -345,7 +355,7 @@ def unpack_mutated(place: Path, content: bytes, changes: list[Change], mend: boo
     found = everything_below(staging)
     assert all(kind in ("file", "directory") and name.split("/")[0] == "output" for name, (kind, _) in found.items())
     if files is not None:
-        assert files == {name: len(content) for name, (kind, content) in found.items() if kind == "file"}
+        assert files.files == {name: len(content) for name, (kind, content) in found.items() if kind == "file"}
 
 
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

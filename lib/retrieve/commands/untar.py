@@ -90,6 +90,10 @@ def _report(tally: Tally, jobs: list[TileJob], placing: Placing, settings: Setti
     ]
     if tally.outdone:
         text.append(f"{some(tally.outdone, 'file')} came from two archives with different content; the newer is there")
+    if tally.left_out:
+        text.append(f"{some(tally.left_out, 'link')} left out, to what is no file of the same archive")
+    if tally.half_ended:
+        text.append(f"{some(tally.half_ended, 'archive')} with half an end mark; all that is before it is unpacked")
     if tally.lacking:
         text.append(f"{some(tally.lacking, 'archive')} without the file that it should hold; see above")
     if tally.freed:
@@ -112,6 +116,8 @@ def _data(tally: Tally, jobs: list[TileJob], placing: Placing) -> dict[str, obje
         "archives": tally.archives,
         "files": tally.files,
         "outdone": tally.outdone,
+        "left_out": tally.left_out,
+        "half_ended": tally.half_ended,
         "lacking": tally.lacking,
         "freed": tally.freed,
         "untried": len(jobs) - tally.done - len(tally.failed),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retrieve.formats import fits
 from retrieve.formats.gunzip import GzipError, gunzip
+from retrieve.formats.tar import TarError, TarStream, is_header
 
 
 def unsound(path: Path) -> str | None:
@@ -22,9 +23,14 @@ def unsound(path: Path) -> str | None:
 
 
 def _gzip_problem(path: Path) -> str | None:
+    with path.open("rb") as file:
+        is_plain = is_header(file.read(512))
     try:
-        for _ in gunzip(path):
+        # Without compression there is no checksum of the whole, but an end.
+        for _ in TarStream(gunzip(path)) if is_plain else gunzip(path):
             pass
+    except TarError as error:
+        return f"no whole tar archive: {error}"
     except GzipError as error:
         return "it is empty" if path.stat().st_size == 0 else f"no whole gzip stream: {error}"
     return None

@@ -18,15 +18,19 @@ _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 #: Extended headers and long names that are longer than this are no honest ones, in bytes.
 _LONGEST_NAME = 1 << 20
+#: A sparse file of more pieces than this is no honest one: their places are held in memory.
+_MOST_SPANS = 1 << 18
 #: A member up to this size comes in one piece, in bytes.
 WHOLE = 4 << 20
 
 REGULAR, DIRECTORY, HARD_LINK, SYMBOLIC_LINK = "file", "directory", "hard link", "symbolic link"
-_SPARSE = "sparse file"
 _KINDS = {
-    b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"1": HARD_LINK, b"2": SYMBOLIC_LINK, b"3": "character device",
-    b"4": "block device", b"5": DIRECTORY, b"6": "named pipe", b"S": _SPARSE,
+    b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMBOLIC_LINK,
+    b"3": "character device", b"4": "block device", b"5": DIRECTORY, b"D": DIRECTORY, b"6": "named pipe",
+    b"M": "part of a file that begins on another volume",
 }  # fmt: skip
+#: Kinds of headers that are followed by blocks of content, besides files.
+_WITH_CONTENT = (b"D", b"V")
 #: name, size, mtime, type, target, magic, prefix
 _HEADER = Struct("100s24x12s12s8xc100s6s82x155s12x")
 #: A header as most are, of a file, a directory or a long name, without a prefix: size, mtime, checksum, type.
@@ -34,6 +38,11 @@ _USUAL = re.compile(rb"(?s)[^\0].{123}([0-7]{11})[\0 ]([0-7]{11})[\0 ]([0-7]{6})
 
 
 _ONLY_PATH = re.compile(rb"([1-9]\d{0,6}) path=([^\n]+)\n\Z").match
+#: The records of a pax header that matter here; the others may hold anything.
+_RECORDS = re.compile(
+    rb"path|linkpath|size|mtime|GNU\.sparse\.(major|size|realsize|name|map|offset|numbytes)"
+).fullmatch
+_SPARSE_SIZES = ("GNU.sparse.realsize", "GNU.sparse.size")
 
 
 class TarError(Exception):
@@ -46,11 +55,11 @@ class Member(NamedTuple):
     Attributes
     ----------
     name, target
-        Path, and where a link points to.
+        Path, and where a link points to; bytes that are not UTF-8 are escaped as surrogates (PEP 383).
     kind
         `REGULAR`, `DIRECTORY`, `HARD_LINK`, `SYMBOLIC_LINK`, or the name of another kind.
     bytes
-        Length of its content.
+        Length of its content; of a sparse file with its holes.
     mtime_ns
         Modification time in nanoseconds since 1970.
     """
@@ -69,6 +78,11 @@ class TarStream:
     ----------
     pieces
         The stream, cut anywhere.
+
+    Attributes
+    ----------
+    half_ended
+        Whether the end mark is one block of zeros rather than two, once the stream was read.
     """
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -77,6 +91,9 @@ class TarStream:
         self._at = 0
         self._left = 0
         self._padding = 0
+        #: Place and length of the pieces of a sparse file.
+        self._spans: list[tuple[int, int]] | None = None
+        self.half_ended = False
 
     def __iter__(self) -> Iterator[Member]:
         """Yield each member; afterwards the stream was read, and found well-formed, to its very end."""
@@ -85,8 +102,7 @@ class TarStream:
         long_name = long_target = None
         while True:
             if self._left or self._padding:
-                for _ in self.content():
-                    pass
+                self._pass_over()
             header = self._read(_BLOCK)
             usual = _USUAL(header)
             if usual:
@@ -101,9 +117,9 @@ class TarStream:
             else:
                 _check_sum(header, header[148:156])
                 size, kind = header[124:136], header[156:157]
-            if kind in b"xgLK":
+            if kind in b"xXgLK":
                 text = self._extended(int(size, 8) if usual else _number(size, "size"))
-                if kind == b"x":
+                if kind in b"xX":
                     pax = _pax(text)
                 elif kind == b"g":
                     pax_always |= _pax(text)
@@ -118,16 +134,20 @@ class TarStream:
                 member = Member(name, "", kind_, int(size, 8), int(date, 8) * 1_000_000_000)
             else:
                 member = _member(header, {**pax_always, **pax}, long_name, long_target)
-            pax, long_name, long_target = {}, None, None
             # Only what has content is followed by blocks of it; some writers give links and directories a size.
-            self._left = member.bytes if member.kind in (REGULAR, _SPARSE) else 0
+            self._left = member.bytes if member.kind == REGULAR or kind in _WITH_CONTENT else 0
             self._padding = -self._left % _BLOCK
-            yield member
+            self._spans = None
+            if kind == b"S" or not pax.keys().isdisjoint(_SPARSE_SIZES):
+                member = self._sparse(member, header, pax)
+            pax, long_name, long_target = {}, None, None
+            if kind != b"V":  # the name of the archive
+                yield member
 
     def whole(self) -> bytes | None:
-        """Content of the present member; None if it is longer than `WHOLE`."""
+        """Content of the present member; None if it is longer than `WHOLE`, or sparse."""
         size = self._left
-        if size > WHOLE:
+        if size > WHOLE or self._spans is not None:
             return None
         self._left = 0
         whole = self._read(size, "it ends within a member") if size else b""
@@ -136,17 +156,88 @@ class TarStream:
             self._padding = 0
         return whole
 
-    def content(self) -> Iterator[bytes]:
-        """Yield the content of the present member in pieces."""
+    def content(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the content of the present member in pieces, each with its place; zeros are between them."""
+        for place, size in self._spans or ((0, self._left),):
+            end = place + size
+            while place < end:
+                piece = self._some(end - place)
+                if not piece:
+                    raise TarError("it ends within a member")
+                self._left -= len(piece)
+                yield place, piece
+                place += len(piece)
+        self._pass_over()
+
+    def begins_with(self, start: bytes) -> bool:
+        """Whether the content of the present member begins so; nothing of it is taken."""
+        while len(self._buffer) - self._at < len(start) and (piece := next(self._pieces, None)) is not None:
+            self._buffer, self._at = self._buffer[self._at :] + piece, 0
+        return self._left >= len(start) and self._buffer.startswith(start, self._at)
+
+    def _pass_over(self) -> None:
+        """Read what is left of the present member, and what fills up its last block."""
         while self._left:
             piece = self._some(self._left)
             if not piece:
                 raise TarError("it ends within a member")
             self._left -= len(piece)
-            yield piece
         if self._padding:
             self._read(self._padding)
             self._padding = 0
+
+    def _sparse(self, member: Member, header: bytes, pax: dict[str, str]) -> Member:
+        """Read where the pieces of a sparse file belong; give the member with its whole length.
+
+        There are GNU tar's old format and its formats 0.0, 0.1 and 1.0 for pax, in which bsdtar writes, too.
+        """
+        if header[156:157] == b"S":
+            size = _number(header[483:495], "size")
+            numbers = self._old_map(header)
+        else:
+            size = _decimal(next(pax[key] for key in _SPARSE_SIZES if key in pax))
+            if pax.get("GNU.sparse.major", "0") == "0":
+                numbers = [_decimal(text) for text in pax.get("GNU.sparse.map", "").split(",") if text]
+            else:
+                numbers = self._new_map()
+        spans = list(zip(numbers[::2], numbers[1::2], strict=False))
+        end = 0
+        for place, length in spans:
+            if place < end:
+                raise TarError(f"'{member.name}' is a sparse file whose pieces overlap")
+            end = place + length
+        if end > size or len(numbers) % 2 or sum(numbers[1::2]) != self._left:
+            raise TarError(f"'{member.name}' is a sparse file whose pieces are not as long as it says")
+        self._spans = spans
+        return member._replace(bytes=size)
+
+    def _old_map(self, header: bytes) -> list[int]:
+        fields, more = bytearray(header[386:482]), header[482]
+        while more:
+            block = self._read(_BLOCK)
+            fields += block[:504]
+            more = block[504]
+            if len(fields) > 24 * _MOST_SPANS:
+                raise TarError("a sparse file of too many pieces")
+        numbers = [_number(fields[at : at + 12], "size") for at in range(0, len(fields), 12)]
+        # What is not used is zeros.
+        return [number for pair in zip(numbers[::2], numbers[1::2], strict=True) if pair[1] for number in pair]
+
+    def _new_map(self) -> list[int]:
+        """Read the map at the beginning of the content: the number of pieces, then place and length of each."""
+        numbers: list[int] = []
+        rest = b""
+        wanted = 1
+        while len(numbers) < wanted:
+            if self._left < _BLOCK or len(rest) > 20:
+                raise TarError("a sparse file whose map is malformed")
+            *lines, rest = (rest + self._read(_BLOCK)).split(b"\n")
+            self._left -= _BLOCK
+            numbers += [_decimal(_text(line)) for line in lines]
+            wanted = 1 + 2 * numbers[0] if numbers else wanted
+            if wanted > 2 * _MOST_SPANS:
+                raise TarError("a sparse file of too many pieces")
+        return numbers[1:wanted]
 
     def _extended(self, size: int) -> bytes:
         if size > _LONGEST_NAME:
@@ -183,16 +274,26 @@ class TarStream:
         return self._buffer[start : self._at]
 
     def _read_end(self) -> None:
-        """Read what follows the first block of zeros: another one, and padding of zeros."""
+        """Read what follows the first block of zeros: another one, as a rule, and padding of zeros."""
         count = 0
         while rest := self._some(WHOLE):
             count += len(rest)
             if rest.count(0) != len(rest):
                 raise TarError("something follows its end mark")
-        if count < _BLOCK:
-            raise TarError("its end mark is cut")
         if count % _BLOCK:
             raise TarError("it ends within a block")
+        self.half_ended = not count
+
+
+def is_header(block: bytes) -> bool:
+    """Whether a block is the header of a member, by its checksum."""
+    try:
+        if len(block) == _BLOCK and block != _ZEROS:
+            _check_sum(block, block[148:156])
+            return True
+    except TarError:
+        pass
+    return False
 
 
 def _sum(header: bytes) -> int:
@@ -230,8 +331,9 @@ def _number(field: bytes, what: str) -> int:
 
 
 def _pax(text: bytes) -> dict[str, str]:
-    """Read the records of a pax header, each ``LENGTH KEY=VALUE`` and a line feed."""
+    """Read the records of a pax header, each ``LENGTH KEY=VALUE`` and a line feed; give those that matter here."""
     records = {}
+    spans = []
     at = 0
     only_path = _ONLY_PATH(text)
     if only_path and int(only_path[1]) == len(text):
@@ -245,9 +347,12 @@ def _pax(text: bytes) -> dict[str, str]:
         key, equals, value = text[space + 1 : end].partition(b"=")
         if end > len(text) or not equals or not key or not value.endswith(b"\n"):
             raise TarError("a pax header that is malformed")
-        records[_text(key)] = _text(value[:-1])
+        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):  # the only ones that come several times
+            spans.append(_text(value[:-1]))
+        elif _RECORDS(key):
+            records[_text(key)] = _text(value[:-1])
         at = end
-    return records
+    return records | {"GNU.sparse.map": ",".join(spans)} if spans else records
 
 
 def _member(header: bytes, pax: dict[str, str], long_name: str | None, long_target: str | None) -> Member:
@@ -257,17 +362,14 @@ def _member(header: bytes, pax: dict[str, str], long_name: str | None, long_targ
     if magic == b"ustar\0" and raw_prefix[0] and not long_name:
         name = _text(raw_prefix.partition(b"\0")[0]) + "/" + name
     target = long_target or (_text(raw_target.partition(b"\0")[0]) if raw_target[0] else "")
-    if pax:
-        if any(key.startswith("GNU.sparse") for key in pax):
-            raise TarError(f"'{name}' is a {_SPARSE}")
-        name, target = pax.get("path") or name, pax.get("linkpath") or target
-        size = _decimal(pax["size"]) if "size" in pax else size
-        mtime_ns = _decimal_ns(pax["mtime"]) if "mtime" in pax else _number(date, "date") * 1_000_000_000
-    else:
-        mtime_ns = _number(date, "date") * 1_000_000_000
-    if not -(1 << 63) < mtime_ns < 1 << 63:
+    # A record without a value stands for the header's own.
+    name = pax.get("GNU.sparse.name") or pax.get("path") or name
+    target = pax.get("linkpath") or target
+    size = _decimal(pax["size"]) if pax.get("size") else size
+    mtime_ns = _decimal_ns(pax["mtime"]) if pax.get("mtime") else _number(date, "date") * 1_000_000_000
+    if not -(1 << 63) <= mtime_ns // 1_000_000_000 < 1 << 63:
         raise TarError(f"'{name}' has an impossible date")
-    kind = _KINDS.get(kind_byte, "unknown kind of member")
+    kind = _KINDS.get(kind_byte, "member of an unknown kind")
     if kind == REGULAR and name.endswith("/"):
         kind = DIRECTORY  # as writers did before there was a type for it
     return Member(name, target, kind, size, mtime_ns)
@@ -287,7 +389,4 @@ def _decimal_ns(text: str) -> int:
 
 
 def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise TarError(f"a name that is not UTF-8: {name[:60]!r}") from error
+    return name.decode("utf-8", "surrogateescape")

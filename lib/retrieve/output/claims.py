@@ -97,7 +97,7 @@ class Claims:
         except zlib.error:
             return
         for directory in found:
-            self._tiles.setdefault(directory.decode(), set()).add(tile)
+            self._tiles.setdefault(directory.decode("utf-8", "surrogateescape"), set()).add(tile)
 
 
 @dataclass

@@ -66,6 +66,8 @@ class Tally:
     archives: int = 0
     files: int = 0
     outdone: int = 0
+    left_out: int = 0
+    half_ended: int = 0
     lacking: int = 0
     freed: int = 0
     freed_bytes: int = 0
@@ -77,14 +79,14 @@ def prepare(jobs: list[TileJob], settings: Settings) -> None:
     if not jobs:
         return
     output = settings.dest / OUTPUT
-    if output.is_symlink():
-        raise RetrieveError(f"'{output}' is a symbolic link; give DEST the directory in which it really is")
+    if output.is_symlink() and not output.exists():
+        raise RetrieveError(f"'{output}' is a link to '{output.readlink()}', which is not there; make that directory")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
     if not settings.force:
-        check_room(need(jobs), settings.dest)
+        check_room(need(jobs), output)
 
 
 def unpack_tiles(outcomes: Iterable[TileOutcome], tally: Tally, progress: Progress) -> None:
@@ -103,6 +105,8 @@ def unpack_tiles(outcomes: Iterable[TileOutcome], tally: Tally, progress: Progre
         tally.archives += len(outcome.fresh)
         tally.files += outcome.files
         tally.outdone += len(outcome.outdone)
+        tally.left_out += outcome.left_out
+        tally.half_ended += outcome.half_ended
         tally.lacking += len(outcome.lacking)
 
 

@@ -74,8 +74,8 @@ def link(destination: Path, product: str, wanted: dict[str, str]) -> Linked:
         If the directory is reached through a symbolic link.
     """
     directory = directory_of(destination, product)
-    below = destination
-    for part in directory.relative_to(destination).parts:
+    below = destination / OUTPUT
+    for part in directory.relative_to(below).parts:
         below /= part
         if below.is_symlink():
             raise RetrieveError(f"'{below}' is a symbolic link; move it away")

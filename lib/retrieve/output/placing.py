@@ -44,6 +44,7 @@ class Placing:
     ) -> None:
         self._jobs = {job.tile: job for job in jobs}
         self._stamps = stamps
+        self._destination = destination
         self._tree = Tree(destination)
         self._claims = Claims(stamps)
         self._keep = keep
@@ -61,7 +62,7 @@ class Placing:
         outcomes = [self._attempt(self._prepare, outcome) for outcome in outcomes]
         prepared = any(not outcome.problem for outcome in outcomes)
         if prepared:
-            self._sync(self._tree.destination, self._stamps.directory)
+            self._sync(*self._tree.places, self._stamps.directory)
             with self._turn():
                 self._tell(f"{outcome.tile}\n" for outcome in outcomes if not outcome.problem)
                 outcomes = [self._attempt(self._announce, outcome) for outcome in outcomes]
@@ -72,7 +73,7 @@ class Placing:
             shutil.rmtree(self._jobs[outcome.tile].staging, ignore_errors=True)
         if prepared:
             outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
-            self._sync(self._tree.destination, self._stamps.directory)
+            self._sync(*self._tree.places, self._stamps.directory)
             with self._turn():
                 done = [one.tile for one in outcomes if not one.problem and one.tile not in self.reopened]
                 for path in (self._stamps.path(EXTRACTED, tile) for tile in done):
@@ -107,7 +108,7 @@ class Placing:
         except Refused as error:
             return replace(outcome, problem=f"cannot unpack tile '{outcome.tile}': {error}")
         except OSError as error:
-            return failed(outcome.tile, self._tree.destination, error)
+            return failed(outcome.tile, self._destination, error)
 
     def _prepare(self, outcome: TileOutcome) -> TileOutcome:
         """Look for what is in the way, then write down what is going to be in the output tree."""
@@ -147,7 +148,7 @@ class Placing:
         for number, name in enumerate(outcome.fresh):
             staging = job.staging / str(number)
             date_ns = nanoseconds(outcome.record.verified[name].archive.date)
-            contest = Contest(staging, self._tree.destination, self._claims, self._absent, date_ns, outdone)
+            contest = Contest(staging, self._destination, self._claims, self._absent, date_ns, outdone)
             self._tree.adopt(staging, contest.settle)
             self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in contest.lost]

@@ -17,14 +17,11 @@ from retrieve.archives import Held, Verified
 from retrieve.errors import remedy
 from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import hold
-from retrieve.output.tree import Refused
-from retrieve.output.unpack import Limits, unpack
+from retrieve.output.tree import OUTPUT, STAGING, Refused
+from retrieve.output.unpack import Content, Limits, unpack
 from retrieve.products import expected_file
 from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members
 from retrieve.stamps.stamps import Record, Stamps
-
-#: Directory below the destination in which tiles are unpacked before they get their place.
-STAGING = ".unpacking"
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class TileJob:
 
     @property
     def staging(self) -> Path:
-        """Directory of our own on the file system of the destination; each archive has one of its own in it."""
-        return self.destination / STAGING / self.stamps.directory.name / self.tile
+        """Directory of our own in the output tree; each archive has one of its own in it."""
+        return self.destination / OUTPUT / STAGING / self.stamps.directory.name / self.tile
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,8 @@ class TileOutcome:
         Whether its earlier version had files that this one has not.
     outdone
         Paths that another archive brought as well, with other content; the newer is in its place.
+    left_out, half_ended
+        Number of links that were left out of them, and of archives whose end mark is cut in half.
     lacking
         What its archives should have held: a line each.
     refused
@@ -98,6 +97,8 @@ class TileOutcome:
     files: int = 0
     replaces: bool = False
     outdone: tuple[str, ...] = ()
+    left_out: int = 0
+    half_ended: int = 0
     lacking: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None
@@ -112,7 +113,7 @@ def unpack_tile(job: TileJob) -> TileOutcome:
     record, mtime_ns = found
     previous = read_members(job.stamps, job.tile)
     try:
-        shutil.rmtree(job.staging, ignore_errors=True)
+        _remove(job.staging)
         outcome = _unpack_archives(job, record, previous)
     except Refused as error:
         problem = TileOutcome(job.tile, problem=f"cannot unpack tile '{job.tile}': {error}")
@@ -129,9 +130,29 @@ def failed(tile: str, destination: Path, error: OSError) -> TileOutcome:
     """Say that the operating system refused something to a tile."""
     return TileOutcome(
         tile,
-        problem=f"cannot unpack tile '{tile}' into '{destination}': {remedy(error)}",
+        problem=f"cannot unpack tile '{tile}' into '{destination}': {_about(error)}{remedy(error)}",
         full=error.errno in (errno.ENOSPC, errno.EDQUOT),
     )
+
+
+def _about(error: OSError) -> str:
+    return f"'{error.filename}': " if error.filename else ""
+
+
+def _remove(directory: Path) -> None:
+    """Remove what an earlier run left of a tile.
+
+    Raises
+    ------
+    Refused
+        If something of it cannot be removed; says what.
+    """
+
+    def refuse(_: object, path: str, caught: tuple[type[OSError], OSError, object]) -> None:
+        if not isinstance(caught[1], FileNotFoundError):
+            raise Refused(f"cannot remove '{path}', which an earlier run left: {remedy(caught[1])}") from caught[1]
+
+    shutil.rmtree(directory, onerror=refuse)
 
 
 def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[str, Any]:
@@ -141,6 +162,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
     members: Members = {}
     fresh: list[str] = []
     refused: list[str] = []
+    left_out = half_ended = 0
     for name, one in record.verified.items():
         if not is_tar(name):
             continue
@@ -149,7 +171,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
             members[name] = previous[name]
             continue
         try:
-            members[name] = Unpacked(one.md5, one.archive.date, _unpack_archive(job, one, len(fresh)))
+            content = _unpack_archive(job, one, len(fresh))
         except Refused as error:
             if not job.partial:
                 raise
@@ -157,6 +179,9 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
             refused.append(f"cannot unpack {error}")
             del verified[name]
             continue
+        members[name] = Unpacked(one.md5, one.archive.date, dict(content.files), list(content.left_out))
+        left_out += len(content.left_out)
+        half_ended += content.half_ended
         fresh.append(name)
     # What this run is not about, such as products that PRODUCTS leaves out now, stays.
     verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
@@ -173,11 +198,13 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         "files": len(paths),
         "replaces": bool(obsolete),
         "refused": tuple(refused),
+        "left_out": left_out,
+        "half_ended": half_ended,
         "lacking": tuple(_lacking(job, {name: members[name] for name in fresh})),
     }
 
 
-def _unpack_archive(job: TileJob, one: Verified, number: int) -> dict[str, int]:
+def _unpack_archive(job: TileJob, one: Verified, number: int) -> Content:
     path = job.archives / one.archive.name
     if hold(path) != Held(one.archive.bytes, one.mtime_ns):
         raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
@@ -215,7 +242,7 @@ def _lacking(job: TileJob, members: Members) -> Iterator[str]:
 
 def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:
     """Remove what is left in the staging directories of some tiles, by this run or by one that was killed."""
-    directory = destination / STAGING / stamps.directory.name
+    directory = destination / OUTPUT / STAGING / stamps.directory.name
     with suppress(FileNotFoundError):
         left = {path.name for path in directory.iterdir()}
         for tile in left.intersection(tiles):

@@ -1,20 +1,33 @@
-"""The output tree: staged files get their places in it, and no symbolic link in it is ever followed."""
+"""The output tree: staged files get their places in it, and no symbolic link in it is ever followed.
+
+The tree itself may be a link or a mount point, parts of it may lie on other file systems, and its directories may pass
+on a group or access rights: what comes into a directory is as if it had been made there.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
+from retrieve.host.disk import sync_file
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: How a file is made where none may be, not even a link.
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Says whether a staged file takes the place of what is there: path, then what `stat` says of both.
 Settle = Callable[[str, os.stat_result, os.stat_result], bool]
 #: Everything that is unpacked is below this directory, where ShapePipe looks for it.
 OUTPUT = "output"
+#: Directory in it in which tiles are unpacked before they get their places: there a rename gets them everywhere.
+STAGING = ".unpacking"
+#: What a file is called in its directory until it was copied whole, if it comes from another file system.
+_COPY = ".unpacking.part"
 
 
 class Tree:
@@ -23,29 +36,41 @@ class Tree:
     Parameters
     ----------
     destination
-        The user's directory, which holds `OUTPUT`; the only one that may be reached through a link.
+        The user's directory, which holds `OUTPUT`. Only these two may be reached through a link.
+
+    Attributes
+    ----------
+    places
+        Directories, one at least on each file system to which files were moved.
     """
 
     def __init__(self, destination: Path) -> None:
-        self.destination = destination
+        self._destination = destination
+        self._root = destination / OUTPUT
+        self.places = {self._root}
 
     def obstacle(self, staging: Path) -> str | None:
         """Say what keeps staged files from their places: a symbolic link on their way, or a directory in a place."""
-        with _opened(staging) as source, _opened(self.destination) as target:
-            return _obstacle(source, target, "")
+        if not (staging / OUTPUT).exists():
+            return None
+        with _opened(staging / OUTPUT) as source, _opened(self._root) as target:
+            return _obstacle(source, target, f"{OUTPUT}/")
 
     def adopt(self, staging: Path, settle: Settle) -> None:
         """Move staged files to their places.
 
-        A directory that is not there yet is moved with all that is in it, by one rename.
+        A directory that is not there yet is moved with all that is in it, by one rename, and one that is there stays
+        what it is.
 
         Raises
         ------
         Refused
             If a place is taken by a directory, or lies behind a symbolic link.
         """
-        with _opened(staging) as source, _opened(self.destination) as target:
-            _merge(source, target, "", settle)
+        if (staging / OUTPUT).exists():
+            with _opened(staging / OUTPUT) as source, _opened(self._root) as target:
+                copied = _merge(source, target, f"{OUTPUT}/", settle)
+            self.places |= {self._destination / path for path in copied}
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files that we unpacked, and directories that this leaves empty."""
@@ -80,10 +105,10 @@ class Tree:
         Refused
             If it is reached through something that is no directory.
         """
-        with _opened(self.destination) as descriptor:
+        with _opened(self._root) as descriptor:
             descriptor = os.dup(descriptor)
             try:
-                for part in path.split("/"):
+                for part in path.split("/")[1:]:
                     below = _open(part, descriptor, path)
                     os.close(descriptor)
                     descriptor = below
@@ -94,7 +119,10 @@ class Tree:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError as error:
+        raise Refused(f"'{directory}' is no directory; move it away") from error
     try:
         yield descriptor
     finally:
@@ -153,23 +181,70 @@ def _obstacle(source: int, target: int, below: str) -> str | None:
     return None
 
 
-def _merge(source: int, target: int, below: str, settle: Settle) -> None:
+def _merge(source: int, target: int, below: str, settle: Settle) -> set[str]:
+    """Move what is in a directory into another one; give the directories into which files had to be copied."""
+    alike = _passed_on(source) == _passed_on(target)
+    copied = set()
     for name, is_directory in _entries(source):
         path = below + name
-        if is_directory:
-            try:
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise
-                with _both(name, source, target, path) as (from_here, to_there):
-                    _merge(from_here, to_there, path + "/", settle)
-            continue
         there = _status(name, target)
+        if is_directory:
+            if there is None and not (alike and _renamed(name, source, target)):
+                os.mkdir(name, dir_fd=target)
+            elif there is None:
+                continue
+            with _both(name, source, target, path) as (from_here, to_there):
+                copied |= _merge(from_here, to_there, f"{path}/", settle)
+            continue
         if there is not None and not stat.S_ISREG(there.st_mode):
             raise Refused(f"'{path}' is no regular file here; move it away")
-        if there is None or settle(path, os.stat(name, dir_fd=source), there):
-            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        wins = there is None or settle(path, os.stat(name, dir_fd=source), there)
+        if wins and not (alike and _renamed(name, source, target)):
+            _copy(name, source, target)
+            copied.add(below)
+    return copied
+
+
+def _passed_on(directory: int) -> tuple[int | None, bytes]:
+    """What a directory passes on to what is made in it: its group, if it does, and its default access rights."""
+    status = os.fstat(directory)
+    group = status.st_gid if status.st_mode & stat.S_ISGID else None
+    try:
+        return group, os.getxattr(directory, "system.posix_acl_default")
+    except (OSError, AttributeError):  # it has none; its file system, or this system, knows none
+        return group, b""
+
+
+def _renamed(name: str, source: int, target: int) -> bool:
+    """Move an entry by a rename; False if that does not lead from one directory to the other."""
+    try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _copy(name: str, source: int, target: int) -> None:
+    """Copy a file, and have it on disk before it gets its name."""
+    with suppress(FileNotFoundError):  # of a run that was killed
+        os.unlink(_COPY, dir_fd=target)
+    staged = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    copy = os.open(_COPY, NEW_FILE, 0o666, dir_fd=target)
+    try:
+        with open(staged, "rb", closefd=False) as from_here, open(copy, "wb", closefd=False) as to_there:
+            shutil.copyfileobj(from_here, to_there)
+        mtime_ns = os.fstat(staged).st_mtime_ns
+        os.utime(copy, ns=(mtime_ns, mtime_ns))
+        sync_file(copy)
+        os.rename(_COPY, name, src_dir_fd=target, dst_dir_fd=target)
+    except OSError:
+        os.unlink(_COPY, dir_fd=target)
+        raise
+    finally:
+        os.close(staged)
+        os.close(copy)
 
 
 class Refused(Exception):

@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieve.formats import fits
-from retrieve.formats.gunzip import GzipError, gunzip
+from retrieve.formats.gunzip import GzipError, NoGzip, gunzip
 from retrieve.formats.kinds import check_fits, is_fits
 from retrieve.formats.tar import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member, TarError, TarStream
-from retrieve.output.tree import OUTPUT, Refused
+from retrieve.output.tree import NEW_FILE, OUTPUT, STAGING, Refused
 
 _DEEPEST = 64  # directories
 _LONGEST = 4000  # bytes of a path
 #: Bytes that do not count for the ratio: a flag image of 400 MB, which is nearly all zeros, is no bomb.
 _UNCOUNTED = 1_000_000_000
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Links that lead to links, one after the other: so many are followed, as Linux does.
+_HOPS = 40
 _CHUNK = 1 << 20
 #: Names that need no closer look.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}").fullmatch
+#: Control characters, line ends, and what turns the direction of writing: they make a name look like another one.
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]").search
+#: Where macOS keeps attributes of a file, beside it and named after it (AppleDouble, RFC 1740): no data.
+_APPLE_DOUBLE, _APPLE_DOUBLE_NAME = b"\0\x05\x16\x07", "._"
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,30 @@ UNLIMITED = Limits(sys.maxsize, sys.maxsize, sys.maxsize)
 _DOUBT = "is it a bomb? if not, FORCE=yes unpacks it"
 
 
-def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) -> dict[str, int]:
+@dataclass(frozen=True)
+class Content:
+    """What an archive brought.
+
+    Attributes
+    ----------
+    files
+        Path below the destination and bytes of each file.
+    left_out
+        Paths of symbolic links that lead to no file of the archive.
+    half_ended
+        Whether its end mark is one block of zeros rather than two.
+    """
+
+    files: dict[str, int]
+    left_out: tuple[str, ...] = ()
+    half_ended: bool = False
+
+
+def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) -> Content:
     """Unpack one archive into a staging directory, which must be empty, and check what comes.
 
-    Only regular files and directories are made. A link to a regular file of the same archive becomes a copy of it.
+    Only regular files and directories are made. A link to a regular file of the same archive becomes a copy of it; a
+    symbolic link to anything else is left out.
 
     Parameters
     ----------
@@ -61,11 +86,6 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
         Directory of our own, in which nobody else writes.
     check
         ``quick`` looks at the structure of FITS files, ``full`` reads them and their checksums, ``none`` does neither.
-
-    Returns
-    -------
-    dict
-        Path below the destination and bytes of each file.
 
     Raises
     ------
@@ -75,16 +95,19 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     budget = min(limits.bytes, _UNCOUNTED + limits.ratio * archive.stat().st_size)
     root = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
     unpacking = _Unpacking(staging, root, check, limits.members, budget)
+    tar = TarStream(_bounded(gunzip(archive), budget))
     try:
-        unpacking.run(TarStream(_bounded(gunzip(archive), budget)))
+        unpacking.run(tar)
     except TarError as error:
         raise Refused(f"the tar archive is damaged: {error}") from error
+    except NoGzip as error:
+        raise Refused(str(error)) from error
     except GzipError as error:
         raise Refused(f"the gzip stream is damaged: {error}") from error
     finally:
         unpacking.close()
         os.close(root)
-    return unpacking.files
+    return Content(unpacking.files, tuple(unpacking.left_out), tar.half_ended)
 
 
 class _Unpacking:
@@ -95,6 +118,9 @@ class _Unpacking:
 
     def __init__(self, staging: Path, root: int, check: str, most: int, budget: int) -> None:
         self.files: dict[str, int] = {}
+        self.left_out: list[str] = []
+        #: Links whose targets are looked for once everything is here.
+        self._links: dict[str, Member] = {}
         self._staging = staging
         self._root = root
         self._check = check
@@ -115,40 +141,72 @@ class _Unpacking:
             written, _, name = member.name.rpartition("/")
             if member.kind == REGULAR and written in places and _PLAIN(name):
                 path = places[written] + name
+            elif name.startswith(_APPLE_DOUBLE_NAME) and tar.begins_with(_APPLE_DOUBLE):
+                continue
             else:
                 path = _safe_path(member)
             try:
                 self._take(member, path, tar)
-            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                raise Refused(f"'{member.name}' is both a file and a directory") from error
             except OSError as error:
-                if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
-                    raise Refused(f"{member.name[:80]!r} is no name for a file here: {error.strerror}") from error
-                raise
+                raise _refusal(member, error) from error
             if member.kind == REGULAR and written not in places:
                 places[written] = path[: path.rindex("/") + 1]
+        for path, member in list(self._links.items()):
+            try:
+                self._settle(member, path)
+            except OSError as error:
+                raise _refusal(member, error) from error
 
     def _take(self, member: Member, path: str, tar: TarStream) -> None:
         if member.kind == DIRECTORY:
             self._make_directory(path)
-            return
-        if member.kind == REGULAR:
+        elif member.kind == REGULAR:
             self._spend(member, member.bytes)
             whole = tar.whole()
             if whole is None:
-                self._write(path, tar.content(), member.mtime_ns)
+                self._write(path, tar.content(), member.bytes, member.mtime_ns)
             else:
                 self._write_whole(path, whole, member.mtime_ns)
             self.files[path] = member.bytes
-            return
-        target = _link_target(path, member, self.files)
-        self._spend(member, self.files[target])
+        elif member.kind == HARD_LINK and (target := _joined("", member.target, self._links)) in self.files:
+            # It stands for the file that is there now, whatever takes its name later.
+            if target != path:
+                self._copy(member, path, target)
+        elif path in self._made:
+            raise IsADirectoryError
+        else:
+            if self.files.pop(path, None) is not None:
+                os.unlink(path, dir_fd=self._root)
+            self._links[path] = member
+
+    def _settle(self, member: Member, path: str) -> None:
+        """Copy the file that a link leads to, perhaps by way of others; leave the link out if there is none."""
+        target: str | None = path
+        for _ in range(_HOPS):
+            link = self._links.get(target)
+            if link is None:
+                break
+            above = "" if link.kind == HARD_LINK else target.rpartition("/")[0]
+            target = _joined(above, link.target, self._links)
+        if target in self.files:
+            self._copy(member, path, target)
+        elif member.kind == SYMBOLIC_LINK:
+            self.left_out.append(path)
+        else:
+            raise Refused(
+                f"'{member.name[:200]}' is a {member.kind} to {member.target[:200]!r}, which is no file of the archive"
+            )
+
+    def _copy(self, member: Member, path: str, target: str) -> None:
+        size = self.files[target]
+        self._spend(member, size)
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._root)
         try:
-            self._write(path, iter(lambda: os.read(descriptor, _CHUNK), b""), os.fstat(descriptor).st_mtime_ns)
+            pieces = ((place, os.pread(descriptor, _CHUNK, place)) for place in range(0, size, _CHUNK))
+            self._write(path, pieces, size, os.fstat(descriptor).st_mtime_ns)
         finally:
             os.close(descriptor)
-        self.files[path] = self.files[target]
+        self.files[path] = size
 
     def _spend(self, member: Member, size: int) -> None:
         self._budget -= size
@@ -168,11 +226,13 @@ class _Unpacking:
                 path, fits.problem_of(content) or (fits.content_problem_of(content) if self._check == "full" else None)
             )
 
-    def _write(self, path: str, pieces: Iterator[bytes], mtime_ns: int) -> None:
+    def _write(self, path: str, pieces: Iterator[tuple[int, bytes]], size: int, mtime_ns: int) -> None:
         descriptor = self._new_file(path)
         try:
-            for piece in pieces:
+            for place, piece in pieces:
+                os.lseek(descriptor, place, os.SEEK_SET)
                 _write_all(descriptor, piece)
+            os.truncate(descriptor, size)  # it may end with a hole
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(descriptor)
@@ -191,14 +251,15 @@ class _Unpacking:
             self.close()
             self._open = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)
             self._open_path = directory
+        self._links.pop(path, None)
         try:
-            return os.open(name, _NEW_FILE, 0o666, dir_fd=self._open)
+            return os.open(name, NEW_FILE, 0o666, dir_fd=self._open)
         except FileExistsError:
             # A member that comes twice replaces the earlier one, as `tar` does it.
             if path not in self.files:
                 raise
             os.unlink(name, dir_fd=self._open)
-            return os.open(name, _NEW_FILE, 0o666, dir_fd=self._open)
+            return os.open(name, NEW_FILE, 0o666, dir_fd=self._open)
 
     def close(self) -> None:
         """Close the directory that is open."""
@@ -211,9 +272,20 @@ class _Unpacking:
             return
         if path in self.files:
             raise NotADirectoryError
+        if path in self._links:
+            raise Refused(f"'{path}' is both a link and a directory")
         self._make_directory(path.rpartition("/")[0])
         os.mkdir(path, dir_fd=self._root)
         self._made.add(path)
+
+
+def _refusal(member: Member, error: OSError) -> Exception:
+    """Say what is wrong with a member that the operating system refused, if it is the member."""
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+        return Refused(f"'{member.name}' is both a file and a directory")
+    if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+        return Refused(f"{member.name[:80]!r} is no name for a file here: {error.strerror}")
+    return error
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -237,26 +309,40 @@ def _safe_path(member: Member) -> str:
     name = member.name
     if member.kind not in (REGULAR, DIRECTORY, HARD_LINK, SYMBOLIC_LINK):
         raise Refused(f"{name[:200]!r} is a {member.kind}")
-    if not name.isprintable():
+    if _CONTROL(name):
         raise Refused(f"{name[:200]!r} has control characters in its name")
     if name.startswith("/"):
         raise Refused(f"'{name[:200]}' is an absolute path")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise Refused(f"'{name[:200]}' leads out of '{OUTPUT}/'")
-    if len(name.encode()) > _LONGEST or any(len(part.encode()) > 255 for part in parts):
+    if _length(name) > _LONGEST or any(_length(part) > 255 for part in parts):
         raise Refused(f"'{name[:80]}…' is too long a name")
     if len(parts) > _DEEPEST:
         raise Refused(f"'{name[:80]}…' is more than {_DEEPEST} directories deep")
     if (parts[:1] != [OUTPUT] and parts) or (len(parts) < 2 and member.kind != DIRECTORY):
         raise Refused(f"'{name[:200]}' is not below '{OUTPUT}/'")
+    if parts[1:2] == [STAGING]:
+        raise Refused(f"'{name[:200]}' is where tiles are being unpacked")
     return "/".join(parts)
 
 
-def _link_target(path: str, member: Member, files: dict[str, int]) -> str:
-    """Path of the regular file that a link points to; a link to anything else is refused."""
-    base = "" if member.kind == HARD_LINK else path.rpartition("/")[0] + "/"
-    target = os.path.normpath(base + member.target)
-    if member.target.startswith("/") or target not in files or target == path:
-        raise Refused(f"'{member.name}' is a {member.kind} to {member.target[:200]!r}, which is no file of the archive")
-    return target
+def _length(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def _joined(above: str, target: str, links: dict[str, Member]) -> str | None:
+    """Path to which a link in a directory leads; None if that is out of the archive, or by way of another link."""
+    parts = above.split("/") if above else []
+    if target.startswith("/") or len(target) > _LONGEST:
+        return None
+    for part in target.split("/"):
+        if part in ("", "."):
+            continue
+        if "/".join(parts) in links or (part == ".." and not parts):
+            return None
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)

@@ -236,7 +236,8 @@ class Checkpoint:
         self._path = path
         self.seed = new_seed()
         self.verdicts: dict[str, Verdict] = {}
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        lines = text.splitlines(keepends=True)
         if lines and lines[0].startswith(f"# {kind} "):
             self.seed = lines[0].split()[-1]
             self._read(lines[1:])
@@ -263,7 +264,7 @@ class Checkpoint:
             f"\t{one.sign}\t{one.path}\t{one.why}\t{'archive' if one.archive else 'file'}\n" for one in verdict.findings
         ]
         lines.append(f"{verdict.tile}\t{state[0]}\t{state[1]}\t{verdict.archives}\t{verdict.files}\n")
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("".join(lines))
 
     def finish(self) -> None:

@@ -10,7 +10,7 @@ ours never is in the output tree without being on a list, whenever a run was kil
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieve.stamps.stamps import Stamps
@@ -21,6 +21,8 @@ MEMBERS = "members"
 OBSOLETE = "-"
 #: In place of a file's bytes: another archive brought the same path, and its file is newer.
 _OUTDONE = "-"
+#: In place of a file's bytes: it is a link that was left out.
+_LEFT_OUT = ">"
 GZIP = 31
 
 
@@ -37,11 +39,14 @@ class Unpacked:
     files
         Path below the destination (such as ``output/…/final_cat-182-308.fits``) and bytes; None in place of the bytes
         if another archive's newer file has the same path.
+    left_out
+        Paths of links in it that lead to no file of it, and were left out.
     """
 
     md5: str
     date: str
     files: dict[str, int | None]
+    left_out: list[str] = field(default_factory=list)
 
 
 Members = dict[str, Unpacked]
@@ -58,14 +63,15 @@ def pack(members: Members) -> bytes:
     for name, one in members.items():
         lines.append(f"{name}\t{one.md5}\t{one.date}\n")
         here = None
-        for path, size in one.files.items():
+        left_out = dict.fromkeys(one.left_out, _LEFT_OUT)
+        for path, size in (*one.files.items(), *left_out.items()):
             cut = path.rindex("/") + 1
             if path[:cut] != here:
                 here = path[:cut]
                 lines.append(f"\t{here}\n")
             lines.append(f"\t\t{path[cut:]}\t{_OUTDONE if size is None else size}\n")
     packer = zlib.compressobj(2, zlib.DEFLATED, GZIP)
-    return packer.compress("".join(lines).encode()) + packer.flush()
+    return packer.compress("".join(lines).encode("utf-8", "surrogateescape")) + packer.flush()
 
 
 def unpack_list(packed: bytes) -> Members:
@@ -78,23 +84,27 @@ def unpack_list(packed: bytes) -> Members:
     """
     members: Members = {}
     files: dict[str, int | None] = {}
+    left_out: list[str] = []
     directory = ""
-    for line in _text(packed).splitlines():
+    for line in _text(packed).removesuffix("\n").split("\n"):
         if line.startswith("\t\t"):
             base, _, size = line[2:].rpartition("\t")
-            files[directory + base] = None if size == _OUTDONE else int(size)
+            if size == _LEFT_OUT:
+                left_out.append(directory + base)
+            else:
+                files[directory + base] = None if size == _OUTDONE else int(size)
         elif line.startswith("\t"):
             directory = line[1:]
-        else:
+        elif line:
             name, md5, date = line.split("\t")
-            files = {}
-            members[name] = Unpacked(md5, date, files)
+            files, left_out = {}, []
+            members[name] = Unpacked(md5, date, files, left_out)
     return members
 
 
 def _text(packed: bytes) -> str:
     try:
-        return zlib.decompress(packed, GZIP).decode()
+        return zlib.decompress(packed, GZIP).decode("utf-8", "surrogateescape")
     except zlib.error as error:
         raise ValueError(f"not a list of members: {error}") from error
 

@@ -179,4 +179,6 @@ def _append_line(path: os.PathLike[str], line: bytes) -> None:
 
 def _bounded(problem: str | list[str]) -> str:
     text = problem if isinstance(problem, str) else "; ".join(problem)
+    # A name may hold bytes that are not UTF-8.
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

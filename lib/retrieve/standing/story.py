@@ -37,8 +37,8 @@ class Story:
         URI of the container; empty if the tile was not listed yet.
     verified, unpacked
         When its archives were last verified as a whole, and unpacked.
-    files
-        Number of files that were unpacked.
+    files, left_out
+        Number of files that were unpacked, and of links that were not.
     failure
         Its last one, whatever came of it.
     """
@@ -49,6 +49,7 @@ class Story:
     verified: datetime | None
     unpacked: datetime | None
     files: int
+    left_out: int
     failure: Failure | None
 
     def lines(self) -> list[str]:
@@ -66,7 +67,8 @@ class Story:
         if self.verified:
             text.append(f"verified: {self.verified:%F %TZ}")
         if self.unpacked:
-            text.append(f"unpacked: {self.unpacked:%F %TZ}, {some(self.files, 'file')}")
+            left_out = f", {some(self.left_out, 'link')} left out" if self.left_out else ""
+            text.append(f"unpacked: {self.unpacked:%F %TZ}, {some(self.files, 'file')}{left_out}")
         if self.failure:
             run, problem = self.failure
             since = "" if self.stands else "; put right since, or to be tried again"
@@ -91,6 +93,7 @@ class Story:
             "verified": _iso(self.verified),
             "unpacked": _iso(self.unpacked),
             "files": self.files,
+            "left_out": self.left_out,
             "failure": failure
             and {
                 "verb": failure.run.verb,
@@ -123,6 +126,7 @@ def tell(tile: str, settings: Settings, stamps: Stamps) -> Story:
         written_at(stamps.path(DOWNLOADED, tile)),
         unpacked_at(stamps, tile),
         len({path for name in done if name in members for path in members[name].files}),
+        sum(len(members[name].left_out) for name in done if name in members),
         last_failures(runs).get(tile),
     )
 
