@@ -299,7 +299,8 @@ def _testtar() -> Path:
     for path in (tests / "archivetestdata/testtar.tar", tests / "testtar.tar"):
         if path.exists():
             return path
-    pytest.skip("CPython's test data are not here; install Debian's package 'libpython3-testsuite'")
+    version = sysconfig.get_python_version()
+    pytest.skip(f"CPython's test data are not here; install Debian's package 'libpython{version}-testsuite'")
 
 
 def test_the_archive_of_every_kind_that_cpython_ships_is_read_as_tar_reads_it(tmp_path: Path) -> None:

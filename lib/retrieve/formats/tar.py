@@ -138,7 +138,7 @@ class TarStream:
             self._left = member.bytes if member.kind == REGULAR or kind in _WITH_CONTENT else 0
             self._padding = -self._left % _BLOCK
             self._spans = None
-            if kind == b"S" or not pax.keys().isdisjoint(_SPARSE_SIZES):
+            if kind == b"S" or (pax and not pax.keys().isdisjoint(_SPARSE_SIZES)):
                 member = self._sparse(member, header, pax)
             pax, long_name, long_target = {}, None, None
             if kind != b"V":  # the name of the archive
