@@ -9,14 +9,19 @@ from retrieve.archives import Archive, Held, Verified
 from retrieve.wording import some
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
-REASONS = NOT_LISTED, NOT_AT_SOURCE, EMPTY, DAMAGED, NEWER, NOT_FETCHED = (
+REASONS = NOT_LISTED, NOT_AT_SOURCE, EMPTY, DAMAGED, NEWER, NOT_FETCHED, WITHOUT_FILE = (
     "not listed yet",
     "not at the source",
     "there, but empty (an upload broke off)",
     "damaged",
     "newer at the source",
     "not fetched",
+    "without its file",
 )
+
+#: Nanoseconds to which file systems cut dates: ext4 and XFS to none, NTFS to 100, some of networks to microseconds or
+#: milliseconds, exFAT to 10 ms, ext2 and Lustre to seconds, FAT to two.
+_GRAINS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 
 
 class Decision(Enum):
@@ -57,6 +62,8 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5
     any other mtime                        no MD5 anywhere                             FETCH
     =====================================  ==========================================  ========
 
+    Dates are compared as finely as the disk keeps them, which an mtime itself shows.
+
     Where MD5s may be old, a content is the wanted one only if its date is too, and the source's MD5 counts only for a
     file that has the date at the source as its mtime.
 
@@ -66,7 +73,7 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5
     """
     if held is None or held.bytes != wanted.bytes:
         return Decision.FETCH
-    dated = held.mtime_ns == wanted.date_ns
+    dated = _is_dated(held.mtime_ns, wanted.date_ns)
     known = verified is not None and verified.archive.same_content(wanted)
     if md5_may_be_old and verified is not None:
         known = known and verified.archive.date == wanted.date
@@ -78,6 +85,11 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5
     if known or (wanted.md5 and (dated or not md5_may_be_old)):
         return Decision.HASH
     return Decision.INSPECT if dated else Decision.FETCH
+
+
+def _is_dated(mtime_ns: int, date_ns: int) -> bool:
+    """Whether a file has a date as its mtime, cut to what its disk keeps."""
+    return any(date_ns - date_ns % grain == mtime_ns for grain in _GRAINS)
 
 
 def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:

@@ -200,7 +200,7 @@ def test_the_local_clock_does_not_matter(site: Site, vault: str, container: Path
     before = site.stamps()
     assert before[f"extracted/{TILES[0]}"][0] > now_ns > before[f"extracted/{TILES[1]}"][0]
     for tile in TILES[:2]:
-        replace(container / names(tile)[1], later_ns=1_000_000_000, member=tile)
+        replace(container / names(tile)[2], later_ns=1_000_000_000, member=tile)
     result = site.make("avail", "download", "untar")
     assert result.returncode == 0
     assert "2 archives fetched" in result.stdout

@@ -201,20 +201,59 @@ def test_only_the_full_check_reads_checksums_and_data_and_none_trusts_the_md5(si
     site.done("untar", "CHECK=none")
 
 
-def test_an_archive_without_its_file_is_a_warning_with_a_count(site: Site) -> None:
+def test_an_archive_without_any_file_is_a_warning_with_a_count(site: Site) -> None:
     downloaded(
         site,
         {
-            "final_cat_100.300.tgz": packed(member("output/r/final_cat-100-301.fits", fits())),
             "final_cat_101.300.tgz": packed(member("output/s/final_cat-101-300.fits", fits())),
             "logs_101.300.tgz": packed(header("output/s", kind=b"5")),
         },
     )
     result = site.make("untar")
     assert result.returncode == 0
-    assert "'archives/final_cat_100.300.tgz' holds no 'final_cat-100-300.fits'; ask who made it" in result.stderr
     assert "'archives/logs_101.300.tgz' holds no file; ask who made it" in result.stderr
-    assert "2 archives without the file that it should hold" in result.stdout
+    assert "1 archive without the file that it should hold" in result.stdout
+
+
+def test_an_archive_without_its_file_is_told_as_long_as_it_is_so(site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    make_many(source, ["240.290", "240.291"], "mccd")
+    whole = (source / "final_cat_240.290.tgz").read_bytes()
+    (source / "final_cat_240.290.tgz").write_bytes(packed(member("output/r/final_cat-240-291.fits", fits())))
+    site.list_tiles("240.290", "240.291")
+    site.make("sync", f"INPUT_PATH={source}")
+    told = "'archives/final_cat_240.290.tgz' holds no 'final_cat-240-290.fits'; ask who made it"
+    for _ in range(2):
+        # What there is of the tile is in its place all the same; nothing is unpacked again.
+        assert (site.directory / "output/r/final_cat-240-291.fits").exists()
+        result = site.make("untar")
+        assert result.returncode == 2
+        assert told in result.stderr
+        assert "1 of 1 tile failed" in result.stderr
+        assert result.stdout.startswith("0 archives unpacked")
+        status = site.done("status")
+        assert "1/2 (50.0%) unpacked" in status
+        assert "240.290: without its file: final_cat_240.290.tgz" in status
+        missing = site.done("missing")
+        assert missing.startswith("missing.txt: 1 tile missing\n")
+        assert "240.290: without its file: final_cat_240.290.tgz" in missing
+        site.done("report")
+        assert "without its file: final_cat_240.290.tgz" in (site.directory / "report.html").read_text()
+    # Also where it was unpacked before this was told.
+    stamp = site.directory / "stamps/mccd/extracted/240.290"
+    mtime_ns = (site.directory / "stamps/mccd/downloaded/240.290").stat().st_mtime_ns
+    os.utime(stamp, ns=(mtime_ns, mtime_ns))
+    (site.directory / "stamps/mccd/runs.jsonl").unlink()
+    result = site.make("verify")
+    assert result.returncode == 2
+    assert "+ final_cat-240-290.fits ('final_cat_240.290.tgz' does not hold it)" in result.stdout
+    assert told in site.make("untar").stderr
+    # Until another one is at the source.
+    (source / "final_cat_240.290.tgz").write_bytes(whole)
+    site.done("sync")
+    assert "2/2 (100.0%) unpacked" in site.done("status")
+    assert not (site.directory / "output/r/final_cat-240-291.fits").exists()
+    assert site.done("missing") == "missing.txt: 0 tiles missing\n"
 
 
 def test_a_newer_archive_leaves_no_file_of_the_older_one(site: Site, tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from retrieve.decisions import NOT_LISTED, REASONS, Lack
+from retrieve.decisions import NOT_LISTED, REASONS, WITHOUT_FILE, Lack
 from retrieve.delivery.plan import lacks, plan_tile, settled
 from retrieve.errors import RetrieveError
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import show
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, listed_tiles
-from retrieve.stamps.runs import Recorder
+from retrieve.stamps.runs import Recorder, read_runs
 from retrieve.stamps.stamps import AVAILABLE, MISSING, Stamps
+from retrieve.standing.survey import last_failures, stand
 from retrieve.wording import some, table
 
 #: The file that is written: tile numbers, a list that TILES takes.
@@ -72,13 +73,19 @@ def _find(settings: Settings, stamps: Stamps) -> dict[str, list[Lack]]:
     held = held_archives(settings)
     here = set(settled(stamps, held))
     found = {}
-    for tile in listed_tiles(settings, stamps):
+    tiles = listed_tiles(settings, stamps)
+    for tile in tiles:
         if tile in here:
             continue
         source = stamps.source(tile)
         record, now = held_or_freed(stamps, tile, held)
         found[tile] = lacks(plan_tile(tile, *source, record, now), now) if source else [Lack(NOT_LISTED, ())]
-    return {tile: lacking for tile, lacking in found.items() if lacking}
+    runs = read_runs(stamps)
+    for tile in last_failures(runs).keys() & set(tiles):
+        names = tuple(one.name for one in stand(tile, settings, stamps, runs)[1] if one.lack == WITHOUT_FILE)
+        if names:
+            found.setdefault(tile, []).append(Lack(WITHOUT_FILE, names))
+    return {tile: lacking for tile, lacking in sorted(found.items()) if lacking}
 
 
 def _stamp(missing: dict[str, list[Lack]], stamps: Stamps) -> None:

@@ -98,8 +98,8 @@ def unpack_tiles(outcomes: Iterable[TileOutcome], tally: Tally, progress: Progre
         if outcome.problem:
             tally.failed[outcome.tile] = outcome.problem
             continue
-        if outcome.refused:
-            tally.failed[outcome.tile] = "; ".join(outcome.refused)
+        if outcome.refused or outcome.lacking:
+            tally.failed[outcome.tile] = "; ".join(outcome.refused + outcome.lacking)
         else:
             tally.done += 1
         tally.archives += len(outcome.fresh)
@@ -107,7 +107,7 @@ def unpack_tiles(outcomes: Iterable[TileOutcome], tally: Tally, progress: Progre
         tally.outdone += len(outcome.outdone)
         tally.left_out += outcome.left_out
         tally.half_ended += outcome.half_ended
-        tally.lacking += len(outcome.lacking)
+        tally.lacking += len(outcome.lacking) + len(outcome.empty)
 
 
 def _lines(outcome: TileOutcome) -> Iterable[str]:
@@ -115,3 +115,4 @@ def _lines(outcome: TileOutcome) -> Iterable[str]:
         yield outcome.problem
     yield from outcome.refused
     yield from outcome.lacking
+    yield from outcome.empty

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,7 @@ from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import hold
 from retrieve.output.tree import OUTPUT, STAGING, Refused
 from retrieve.output.unpack import Content, Limits, unpack
-from retrieve.products import expected_file
-from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members
+from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members, without_file
 from retrieve.stamps.stamps import Record, Stamps
 
 
@@ -79,7 +78,9 @@ class TileOutcome:
     left_out, half_ended
         Number of links that were left out of them, and of archives whose end mark is cut in half.
     lacking
-        What its archives should have held: a line each.
+        What its archives should have held, and do not: a line each.
+    empty
+        A line for each archive that holds no file at all, and need not.
     refused
         The problem of each archive that was left out, a line each.
     problem
@@ -100,6 +101,7 @@ class TileOutcome:
     left_out: int = 0
     half_ended: int = 0
     lacking: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     problem: str | None = None
     full: bool = False
@@ -120,8 +122,9 @@ def unpack_tile(job: TileJob) -> TileOutcome:
     except OSError as error:
         problem = failed(job.tile, job.destination, error)
     else:
-        # With an archive left out the stamp stays behind, so that the tile is collected again.
-        return TileOutcome(mtime_ns=mtime_ns - bool(outcome["refused"]), **outcome)
+        # With an archive left out, or without its file, the stamp stays behind: the tile is collected again, and what
+        # is wrong with it is told again.
+        return TileOutcome(mtime_ns=mtime_ns - bool(outcome["refused"] or outcome["lacking"]), **outcome)
     shutil.rmtree(job.staging, ignore_errors=True)
     return problem
 
@@ -183,6 +186,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         left_out += len(content.left_out)
         half_ended += content.half_ended
         fresh.append(name)
+    hollow = without_file(members, job.tile)
     # What this run is not about, such as products that PRODUCTS leaves out now, stays.
     verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
     members |= {name: one for name, one in previous.items() if name not in members and name != OBSOLETE}
@@ -200,7 +204,14 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         "refused": tuple(refused),
         "left_out": left_out,
         "half_ended": half_ended,
-        "lacking": tuple(_lacking(job, {name: members[name] for name in fresh})),
+        "lacking": tuple(
+            f"'{job.archives / name}' holds no '{file}'; ask who made it" for name, file in hollow.items()
+        ),
+        "empty": tuple(
+            f"'{job.archives / name}' holds no file; ask who made it"
+            for name in fresh
+            if not members[name].files and name not in hollow
+        ),
     }
 
 
@@ -228,16 +239,6 @@ def _made(directory: Path) -> Path:
         except FileNotFoundError:
             continue  # another shard found what is above it empty, and removed that
         return directory
-
-
-def _lacking(job: TileJob, members: Members) -> Iterator[str]:
-    """Say which archives are whole but do not hold what they are there for."""
-    for name, one in members.items():
-        wanted = expected_file(name, job.tile)
-        if not one.files:
-            yield f"'{job.archives / name}' holds no file; ask who made it"
-        elif wanted and not any(path.endswith(f"/{wanted}") for path in one.files):
-            yield f"'{job.archives / name}' holds no '{wanted}'; ask who made it"
 
 
 def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from retrieve.formats.kinds import check_fits, is_fits
 from retrieve.host.disk import hold, md5_of
 from retrieve.output.claims import Claims
 from retrieve.output.tree import Refused, Tree
-from retrieve.stamps.members import MEMBERS, OBSOLETE, read_members
+from retrieve.stamps.members import MEMBERS, OBSOLETE, read_members, without_file
 from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
 
 #: How a file compares with its record, in the signs of `rclone check`: as recorded, here only, recorded only,
@@ -144,6 +144,8 @@ def _files(job: VerifyJob) -> Iterator[Finding]:
         wanted |= {path: size for path, size in members[name].files.items() if size is not None or path not in wanted}
     for name in members.keys() - unpacked.keys() - {OBSOLETE}:
         wanted |= dict.fromkeys(members[name].files.keys() - wanted.keys())
+    for name, file in without_file({name: members[name] for name in unpacked}, job.tile).items():
+        yield Finding(GONE, file, f"'{name}' does not hold it")
     tree = Tree(job.destination)
     for directory, group in groupby(sorted(path.rpartition("/")[::2] for path in wanted), key=lambda pair: pair[0]):
         names = [name for _, name in group]

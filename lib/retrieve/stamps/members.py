@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retrieve.products import expected_file
 from retrieve.stamps.stamps import Stamps
 
 #: Directory of the lists, beside the directories of stamps.
@@ -55,6 +56,15 @@ Members = dict[str, Unpacked]
 def paths_of(members: Members) -> set[str]:
     """All paths of a list."""
     return {path for one in members.values() for path in one.files}
+
+
+def without_file(members: Members, tile: str) -> dict[str, str]:
+    """Archives that do not hold the file for which they are there, and its name."""
+    return {
+        name: wanted
+        for name, one in members.items()
+        if (wanted := expected_file(name, tile)) and not any(path.endswith(f"/{wanted}") for path in one.files)
+    }
 
 
 def pack(members: Members) -> bytes:

@@ -20,7 +20,7 @@ from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import hold
 from retrieve.settings import Settings
 from retrieve.stamps import inventory
-from retrieve.stamps.members import members_path
+from retrieve.stamps.members import members_path, read_members, without_file
 from retrieve.stamps.runs import Run, read_runs
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps, rows_of
 from retrieve.stamps.stamps import INCOMPLETE as INCOMPLETE_STAMP
@@ -44,6 +44,7 @@ _STATE_OF = {
     decisions.DAMAGED: DAMAGED,
     decisions.NEWER: NEWER,
     decisions.NOT_FETCHED: AT_SOURCE,
+    decisions.WITHOUT_FILE: FAILED,
 }
 
 
@@ -277,6 +278,7 @@ class _Look:
         if tile in self._extracted and not all(name in self._held for name in names):
             unpacked = _rows(self._stamps.text(EXTRACTED, tile))[1]
             freed = {name: row for name, row in unpacked.items() if row[4] == "0"}
+        hollow = self._hollow(tile)
         for product, name in zip(self._products, names, strict=True):
             wanted, verified, held = there.get(name), before.get(name), self._held.get(name)
             as_held, gone = held, False
@@ -294,9 +296,18 @@ class _Look:
                 lack = absent if as_held is None else None
             else:
                 lack = _lack(wanted, verified, as_held, source)
+            if lack is None and verified and hollow.get(name) == md5_of_row(verified):
+                lack = decisions.WITHOUT_FILE
             state = _STATE_OF[lack] if lack else UNPACKED if done else HERE
             size = int(wanted[1]) if wanted else 0
             yield ArchiveStanding(product.name, name, wanted, size, verified, held, gone, lack, state)
+
+    def _hollow(self, tile: str) -> dict[str, str]:
+        """MD5s of archives that were unpacked and did not hold their file, for which `untar` fails each time."""
+        if tile not in self._failures:
+            return {}
+        members = read_members(self._stamps, tile)
+        return {name: members[name].md5 for name in without_file(members, tile)}
 
     def _is_answered(self, tile: str) -> bool:
         """Whether the record of a tile repeats the stamp of its source, which has the same mtime then."""
