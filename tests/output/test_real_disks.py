@@ -16,7 +16,7 @@ import pytest
 from retrieve.host.disk import sync_directory
 from support.site import HERE, Site
 from support.tar_making import MTIME, downloaded, fits, member, packed
-from vospace_demo.results import make_archives
+from vospace_demo.results import make_archives, make_many
 
 ACL = "system.posix_acl_default"
 
@@ -176,3 +176,42 @@ def test_what_cannot_be_removed_is_named(site: Site) -> None:
     (site.directory / "output/.unpacking").write_text("in the way")
     downloaded(site, {"logs_100.300.tgz": packed(member("output/z"))}, {"logs_100.300.tgz": MTIME + 1})
     assert "'output/.unpacking/mccd/100.300" in site.make("untar").stderr
+
+
+@contextmanager
+def of_whole_seconds(place: Path, image: Path) -> Iterator[Path]:
+    """An ext2 whose inodes have no room for more than seconds."""
+    if not shutil.which("mkfs.ext2", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+        pytest.skip("'mkfs.ext2' is not here; install Debian's package 'e2fsprogs'")
+    image.write_bytes(b"")
+    os.truncate(image, 8 << 20)
+    command = ["/usr/sbin/mkfs.ext2", "-q", "-I", "128", str(image)]
+    subprocess.run(command, check=True, capture_output=True)
+    with mounted(place, "-o", "loop", str(image)):
+        probe = place / "probe"
+        probe.touch()
+        os.utime(probe, ns=(0, 1_500_000_000))
+        assert probe.stat().st_mtime_ns == 1_000_000_000
+        probe.unlink()
+        yield place
+
+
+def test_where_a_disk_keeps_whole_seconds_nothing_is_fetched_again(site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for model in ("mccd", "psfex"):
+        make_many(source, ["240.290"], model)
+    for path in source.iterdir():
+        os.utime(path, ns=(0, MTIME * 10**9 + 987_654_321))
+    site.list_tiles("240.290")
+    with of_whole_seconds(site.directory / "archives", tmp_path / "image"):
+        site.done("sync", f"INPUT_PATH={source}")
+        shutil.rmtree(site.directory / "stamps")
+        site.done("avail", f"INPUT_PATH={source}")
+        assert "0 archives fetched" in site.done("download")
+        site.done("avail", "PSF=psfex")
+        assert "1 archive fetched" in site.done("download")
+        # One that was altered is still told from what is at the source.
+        os.utime(site.directory / "archives/logs_240.290.tgz", ns=(0, (MTIME + 1) * 10**9))
+        shutil.rmtree(site.directory / "stamps")
+        site.done("avail", f"INPUT_PATH={source}", "PSF=psfex")
+        assert "1 archive fetched" in site.done("download")

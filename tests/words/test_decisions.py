@@ -80,3 +80,12 @@ def test_what_is_done_about_an_archive(
 )
 def test_md5s_of_cavern_may_be_old(uri: str, may: bool) -> None:
     assert md5_may_be_old(uri) is may
+
+
+@pytest.mark.parametrize("grain", [1, 100, 1_000, 1_000_000, 10_000_000, 10**9, 2 * 10**9])
+def test_a_date_counts_as_finely_as_the_disk_keeps_it(grain: int) -> None:
+    wanted = at_source(None, "2021-08-06T11:25:33.123456789")
+    cut = wanted.date_ns // grain * grain
+    assert decide(wanted, None, Held(10, cut)) is INSPECT
+    for other in (cut - 2 * grain, cut + grain, wanted.date_ns + 1):
+        assert decide(wanted, None, Held(10, other)) is FETCH
