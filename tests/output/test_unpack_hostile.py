@@ -299,7 +299,9 @@ def seeds() -> list[bytes]:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     several = b"".join((pax({"path": "output/p"}), GOOD, header("output/l", kind=b"1", target="output/p"), GOOD, END))
-    return [made.getvalue(), several, gzip.decompress(WHOLE)]
+    soft = header("output/s", kind=b"2", target="run/good.txt") + header("output/t/u", kind=b"2", target="../s")
+    odd = soft + sparse("output/holes", 9000, [(0, 600), (5000, 20)]) + member("output/._x", b"\0\5\x16\7") + GOOD + END
+    return [made.getvalue(), several, odd, gzip.decompress(WHOLE)]
 
 
 SEEDS = seeds()
