@@ -161,7 +161,7 @@ def test_links_to_what_is_no_file_of_the_archive_are_left_out_counted_and_listed
     assert listed.files == {"output/run/good.txt": 7}
     assert "0 of 2 files bad" in site.done("verify")
     (site.directory / "stamps/mccd/listing").touch()
-    assert f", 1 file, {len(wanted)} links left out" in site.done("status", "TILE=100.300")
+    assert f", 1 file, {len(wanted)} links left out" in site.done("status", "TILES=100.300")
     assert "left out" not in site.done("untar")
 
 
@@ -288,7 +288,7 @@ def test_names_are_bytes_from_the_archive_to_the_last_report(site: Site) -> None
     assert "* output/run/M-it" in result.stdout, result.stdout
     assert "Traceback" not in result.stderr
     (site.directory / "stamps/mccd/listing").touch()
-    assert r"output/run/\udce9t" in site.make("status", "TILE=100.300").stdout
+    assert r"output/run/\udce9t" in site.make("status", "TILES=100.300").stdout
     site.make("untar")
     assert described(site.directory)[name][0] == b"content"
 

@@ -113,7 +113,10 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "sparse that overlaps": (packed(sparse("output/x", 99, [(8, 4), (9, 4)])), "a sparse file whose pieces overlap"),
     "sparse without end": (packed(sparse("output/x", 9, [(0, 1)] * (1 << 18))), "a sparse file of too many pieces"),
     "sparse with a map that is text": (packed(sparse("output/x", 9, [("x", 4)])), "a pax header with a bad number"),
-    "sparse bomb": (packed(sparse("output/x", 1 << 50, [((1 << 50) - 4, 4)])), "is it a bomb?"),
+    "file that no disk can keep": (
+        packed(sparse("output/x", 1 << 62, [((1 << 62) - 4, 4)])),
+        "is larger than a file can",
+    ),
     "line feed in a name": (packed(member("output/a\nb")), "has control characters in its name"),
     "escape in a name": (packed(member("output/\x1b[2J")), "has control characters in its name"),
     "line separator in a name": (packed(member("output/a\u2028b")), "has control characters in its name"),
@@ -180,6 +183,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
 BEYOND: dict[str, tuple[bytes, Limits, str]] = {
     "bomb of one": (packed(header("output/bomb", 500_000_000_000)), Limits(), "is it a bomb?"),
     "bomb that lies": (packed(header("output/bomb", 2_000_000_000), bytes(4096)), Limits(), "is it a bomb?"),
+    "sparse bomb": (packed(sparse("output/x", 1 << 50, [((1 << 50) - 4, 4)])), Limits(), "is it a bomb?"),
     "too large": (packed(GOOD, member("output/b", bytes(5000))), Limits(bytes=4000), "is it a bomb?"),
     "too many": (packed(*(header(f"output/{i}") for i in range(300))), Limits(members=200), "more than 200 members"),
     "too many directories": (

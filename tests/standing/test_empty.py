@@ -29,7 +29,7 @@ def test_an_archive_of_0_bytes_is_there_but_empty(kind: str, site: Site, space: 
     assert not (site.directory / "archives" / BROKEN).exists()
     assert f"{TILES[0]}: {why}\n" in site.done("missing")
     assert site.json("missing")["tiles"][TILES[0]] == {"not at the source": [GONE], REASON: [BROKEN]}
-    story = site.done("status", f"TILE={TILES[0]}")
+    story = site.done("status", f"TILES={TILES[0]}")
     assert story.startswith(f"{TILES[0]}: incomplete there ({why})\n")
     assert [line.split()[0] for line in story.splitlines() if line.endswith("empty there")] == [BROKEN]
     # The upload is made again.

@@ -23,6 +23,8 @@ _UNCOUNTED = 1_000_000_000
 #: Links that lead to links, one after the other: so many are followed, as Linux does.
 _HOPS = 40
 _CHUNK = 1 << 20
+#: What every file system can keep in a file (FAT: 4 GiB less one byte).
+_LARGEST = (4 << 30) - 1
 #: Names that need no closer look.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}").fullmatch
 #: Control characters, line ends, and what turns the direction of writing: they make a name look like another one.
@@ -283,6 +285,8 @@ def _refusal(member: Member, error: OSError) -> Exception:
     """Say what is wrong with a member that the operating system refused, if it is the member."""
     if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
         return Refused(f"'{member.name}' is both a file and a directory")
+    if error.errno in (errno.EFBIG, errno.EINVAL) and member.bytes > _LARGEST:
+        return Refused(f"'{member.name}' is larger than a file can be here")
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
         return Refused(f"{member.name[:80]!r} is no name for a file here: {error.strerror}")
     return error
