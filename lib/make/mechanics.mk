@@ -12,6 +12,10 @@ endif
 ifneq (1,$(words $(STAMPS)))
   $(error bad value STAMPS='$(STAMPS)'; give one directory, without a space in its name)
 endif
+# In the environment TOKEN may be that of another program, and hold the token itself, which is for no command line.
+ifneq (,$(if $(wildcard $(TOKEN)),,$(filter environment%,$(origin TOKEN))))
+  TOKEN :=
+endif
 # Of the verbs, Python says which have one.
 DRY     := $(filter yes,$(DRYRUN))
 NOT_DRY := $(if $(DRY),$(filter-out $(VERBS) sync help help-all,$(MAKECMDGOALS)))

@@ -25,10 +25,11 @@ SHARDS ?= 4## in how many shards submit does it, each a job of its own
 SHARD ?=## 3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task
 SBATCH ?=## more options of sbatch: --partition=comp --time=2:00:00
 CERTFILE ?=## proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
+TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's
 INSECURE ?= no## yes: do not verify the server's certificate
 FORMAT ?= text## json: the result for programs
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

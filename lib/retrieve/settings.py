@@ -14,7 +14,7 @@ from retrieve.products import ProductSet, product_set
 from retrieve.shards import Shard, parse_shard
 
 #: What `avail` remembers for the targets that follow it.
-REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "INSECURE")
+REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "TOKEN", "INSECURE")
 #: Settings of earlier versions, and what took their place.
 GONE = {
     "TILE": "give TILES the number, such as TILES=182.308",
@@ -156,6 +156,7 @@ class Settings:
     )
     sbatch: str = _setting("", "more options of sbatch: --partition=comp --time=2:00:00", _sbatch)
     certfile: str = _setting("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem")
+    token: str = _setting("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's")
     insecure: bool = _setting("no", "yes: do not verify the server's certificate", _yes)
     format: str = _setting("text", "json: the result for programs", _one_of("text", "json"))
     v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)

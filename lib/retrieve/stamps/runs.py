@@ -31,7 +31,7 @@ _DID = {
     "verify": ("tiles", "tile", "verified"),
 }
 #: Settings that may lead to credentials.
-_PRIVATE = ("CERTFILE", "SBATCH")
+_PRIVATE = ("CERTFILE", "TOKEN", "SBATCH")
 
 
 @dataclass(frozen=True)
