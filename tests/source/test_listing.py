@@ -132,7 +132,7 @@ FALSE_LISTINGS: dict[str, tuple[Fault, str | dict[str, str]]] = {
     ),
     "web page": (
         Fault("html", **ALWAYS),
-        "a web page was sent in its place; is there a proxy or a login page in between?",
+        "a web page was sent in its place, 2 times; is there a proxy or a login page in between?",
     ),
     "server in trouble": (
         Fault("status", status=503, retry_after=0, **ALWAYS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,14 +19,12 @@ from retrieve.host.disk import hold, md5_of, sync_directory
 from retrieve.host.progress import Progress
 from retrieve.settings import Settings
 from retrieve.source.opening import open_container
-from retrieve.source.patience import RateLimit
+from retrieve.source.patience import Pauses, RateLimit
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
 
 #: Archives that fail one after the other, whatever was tried, after which no other one is asked for; with more jobs
 #: than half of it, twice as many as there are jobs.
 _ENOUGH = 20
-#: Pauses that are worth a line, in seconds.
-_LONG = 10.0
 
 
 @dataclass
@@ -78,8 +75,8 @@ class Delivery:
         self._progress = Progress("download", unit="B", quiet=settings.quiet)
         self._stop = threading.Event()
         self._limit = RateLimit(settings.rate)
+        self._pauses = Pauses(lambda line: None if settings.quiet else self._progress.say(line))
         self._guard = threading.Lock()
-        self._told_until = 0.0
         self._failed_in_a_row = 0
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
@@ -175,20 +172,11 @@ class Delivery:
                     self._settings.archives,
                     self._settings.retries,
                     self._progress.advance,
-                    self._pausing,
+                    self._pauses.tell,
                     self._stop,
                     self._limit,
                 )
             return self._fetchers[source]
-
-    def _pausing(self, seconds: float) -> None:
-        """Say that the source makes us wait, once for all archives that wait at the same time."""
-        with self._guard:
-            now = time.monotonic()
-            if self._settings.quiet or seconds < _LONG or now < self._told_until:
-                return
-            self._told_until = now + seconds
-        self._progress.say(f"the source is busy; trying again in {seconds:.0f} s")
 
     def _count(self, result: Result) -> None:
         tally = self.tally

@@ -50,7 +50,7 @@ class Fetcher:
         Called with the number of bytes of an archive that are here now and were not before; negative when bytes proved
         wrong and have to come again.
     pausing
-        Called with the seconds that an archive waits before it is tried again.
+        Called with the seconds that an archive waits before it is tried again, and the reason.
     stop
         Set to end the transfers that are under way.
     limit
@@ -61,7 +61,7 @@ class Fetcher:
     directory: Path
     retries: int
     moved: Callable[[int], None]
-    pausing: Callable[[float], None]
+    pausing: Callable[[float, str], None]
     stop: threading.Event
     limit: RateLimit
 
@@ -195,8 +195,8 @@ class Fetcher:
         self.moved(here - part.counted)
         part.counted = here
 
-    def _pause(self, seconds: float) -> None:
-        self.pausing(seconds)
+    def _pause(self, seconds: float, reason: str) -> None:
+        self.pausing(seconds, reason)
         self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:

@@ -6,16 +6,21 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from retrieve.errors import Transient
+from retrieve.wording import span
 
 _First = TypeVar("_First")
 
-#: Seconds before the first further try; doubled for each one after it, up to `LONGEST`.
-SHORTEST, LONGEST = 0.25, 30.0
+#: Seconds before the first further try, and how many times as long each one after it waits, up to `LONGEST`: what
+#: passes at once costs nothing, and five tries outlast the restart of a server.
+SHORTEST, GROWTH, LONGEST = 0.25, 4.0, 64.0
 #: The longest that a server may make us wait, in seconds.
-PATIENCE = 300.0
+PATIENCE = 3600.0
+#: Pauses that are worth a line, in seconds.
+LONG = 10.0
 #: For how long a share of the bandwidth that was not used may still be used, in seconds.
 SAVED = 0.5
 
@@ -23,37 +28,67 @@ SAVED = 0.5
 def delay(attempt: int, retry_after: float | None) -> float:
     """Seconds to wait after a failed attempt, counted from 0.
 
-    What the server asks for with Retry-After holds, up to `PATIENCE`; else an exponential back-off, less up to a half
-    of it at random, so that threads that failed together do not come back together.
+    What the server asks for with Retry-After holds; otherwise they grow, and up to a half is added at random, so that
+    threads that failed together do not come back together.
     """
     if retry_after is not None:
-        return min(max(retry_after, 0.0), PATIENCE)
-    longest = min(SHORTEST * 2 ** min(attempt, 16), LONGEST)
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
+        return max(retry_after, 0.0)
+    shortest = min(SHORTEST * GROWTH ** min(attempt, 16), LONGEST)
+    return shortest * random.uniform(1, 1.5)  # noqa: S311 - spreads load, guards nothing
 
 
-def patiently(action: Callable[[int], _First], retries: int, wait: Callable[[float], object]) -> _First:
+def patiently(action: Callable[[int], _First], retries: int, wait: Callable[[float, str], object]) -> _First:
     """Call `action` with the attempt's number until it does not raise `Transient`, at most ``1 + retries`` times.
 
     Parameters
     ----------
     wait
-        Called with the seconds to wait between attempts.
+        Called with the seconds to wait between attempts, and the reason.
 
     Raises
     ------
     Transient
-        That of the last attempt.
+        That of the last attempt, or of one after which the server asks to wait longer than `PATIENCE`.
     """
-    for attempt in range(retries):
+    for attempt in range(retries + 1):
         try:
             return action(attempt)
         except Transient as error:
-            wait(delay(attempt, error.retry_after))
-    try:
-        return action(retries)
-    except Transient as error:
-        raise Transient(f"{error}, {retries + 1} times" if retries else str(error)) from error
+            reason, semicolon, advice = str(error).partition("; ")
+            seconds = delay(attempt, error.retry_after)
+            if seconds > PATIENCE:
+                then = datetime.now(UTC) + timedelta(seconds=seconds)
+                text = f"{reason} and asks to wait for {span(seconds)}; try again after {then:%F %R} UTC"
+                raise Transient(text) from error
+            if attempt == retries:
+                times = f", {retries + 1} times" if retries else ""
+                raise Transient(f"{reason}{times}{semicolon}{advice}") from error
+            wait(seconds, "the source is busy" if error.retry_after else reason)
+    raise AssertionError("there is at least one attempt")
+
+
+class Pauses:
+    """Says that there is a long pause, once for all threads that pause at the same time.
+
+    Parameters
+    ----------
+    say
+        Called with the line.
+    """
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._guard = threading.Lock()
+        self._told_until = 0.0
+
+    def tell(self, seconds: float, reason: str) -> None:
+        """Say so of a pause of that many seconds, if it is long."""
+        with self._guard:
+            now = time.monotonic()
+            if seconds < LONG or now < self._told_until:
+                return
+            self._told_until = now + seconds
+        self._say(f"{reason}; trying again in {span(seconds)}")
 
 
 class RateLimit:

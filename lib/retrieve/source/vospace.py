@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlparse
 
 from retrieve.archives import Archive
 from retrieve.errors import AccessError, Gone, ListingError, Transient
+from retrieve.host.messages import remark
 from retrieve.host.processes import in_threads
 from retrieve.settings import Settings
 from retrieve.source.container import CHUNK, Body
@@ -29,7 +30,7 @@ from retrieve.source.faults import expiry, naming, naming_container, naming_odd,
 from retrieve.source.listing import Listing, gather
 from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
-from retrieve.source.patience import patiently
+from retrieve.source.patience import Pauses, patiently
 
 if TYPE_CHECKING:
     import requests
@@ -84,6 +85,7 @@ class VOSpace:
         self._settings = settings
         self._timeout = (min(_CONNECT, settings.timeout), settings.timeout)
         self._path = quote(urlparse(uri).path.strip("/"))
+        self._pauses = Pauses(partial(remark, settings))
         self._threads = threading.local()
         # The client reads and writes the registry's cache below $HOME, which two threads must not do at once.
         self._making = threading.Lock()
@@ -269,7 +271,11 @@ class VOSpace:
             with naming("", self._credentials):
                 return action(number)
 
-        return patiently(attempt, self._settings.retries, time.sleep)
+        return patiently(attempt, self._settings.retries, self._pause)
+
+    def _pause(self, seconds: float, reason: str) -> None:
+        self._pauses.tell(seconds, reason)
+        time.sleep(seconds)
 
     def _endpoints(self) -> EndPoints:
         """URLs, credentials and session for this thread: a session must not be shared between threads."""
