@@ -66,6 +66,11 @@ class Connection(BaseHTTPRequestHandler):
         self.answered = 0
         self.has_certificate = bool(self.connection.getpeercert())
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the caller has a certificate, or says who he is by a token or a password."""
+        return self.has_certificate or self.headers.get("Authorization") in self.space.authorizations
+
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the Date of an answer, by the server's clock."""
         return super().date_time_string((time.time() if timestamp is None else timestamp) + self.space.ahead)
@@ -115,7 +120,7 @@ class Connection(BaseHTTPRequestHandler):
         elif status != 204:
             self.send_header("Content-Length", str(length))
         is_cavern = not self.asked.service.pages
-        if is_cavern and (self.command, self.asked.route, self.has_certificate) == ("HEAD", "files", False):
+        if is_cavern and (self.command, self.asked.route, self.is_known) == ("HEAD", "files", False):
             for challenge in CHALLENGES:
                 self.send_header("WWW-Authenticate", challenge)
         if is_cavern and (status >= 400 or self.answered % CAVERN_REQUESTS == 0):

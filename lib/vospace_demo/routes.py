@@ -73,10 +73,10 @@ class Routes(Connection):
         self.space.stopping.wait(self.space.latency + (slow.seconds if slow else 0))
         if self.command not in ("GET", "HEAD") and asked.route != "negotiation":
             raise Refused(403, asked.path)
-        if asked.route in ("nodes", "files", "negotiation") and (
-            "Authorization" in self.headers or "X-CADC-DelegationToken" in self.headers
-        ):
-            raise Refused(401, asked.path)  # no token or password is good here
+        login = self.headers.get("Authorization", self.headers.get("X-CADC-DelegationToken"))
+        # Others, and the hosts of the storage, are not to be told any token or password.
+        if login and (login not in self.space.authorizations or asked.route not in ("nodes", "files", "negotiation")):
+            raise Refused(401, asked.path)
         if asked.route == "registry":
             self.meet(ANSWER | BODY)
             self.reply(200, discovery.registry(self.space.url).encode(), TEXT)
@@ -139,7 +139,7 @@ class Routes(Connection):
             raise Refused(400, asked.path, "OptionNotSupported")
         real = self.visible(asked.path, follow=False)
         tree.stat(real, asked.path)
-        readable = self.has_certificate or not tree.is_private(real)
+        readable = self.is_known or not tree.is_private(real)
         if is_container and self.space.faults.state("unreadable", "nodes", asked.name):
             readable = False
         head, tail = self.space.nodes.node(asked.service, asked.path, detail, readable)
@@ -179,7 +179,7 @@ class Routes(Connection):
         if not self.asked.service.pages and re.search("[ %]", path):
             raise Refused(500, path)
         real = self.space.tree.resolve(path, follow)
-        if not self.has_certificate and (container := self.space.tree.private_above(real)):
+        if not self.is_known and (container := self.space.tree.private_above(real)):
             raise Refused(403, container)
         return real
 
@@ -193,12 +193,12 @@ class Routes(Connection):
         if has_bytes or self.command == "HEAD":
             return self.file(real, asked, ranges=False)
         self.space.tree.stat(real, asked.path)
-        url = self.space.storage_url("localhost", asked.path)
+        url = self.space.storage_url("127.0.0.1", asked.path)
         return self.reply(303, headers={"Location": url})
 
     def may_read(self, real: str, path: str) -> None:
         """Refuse the bytes of a private file to who has no certificate."""
-        if not self.has_certificate and self.space.tree.is_private(real):
+        if not self.is_known and self.space.tree.is_private(real):
             raise Refused(403, path)
 
     def storage(self, asked: Request) -> None:

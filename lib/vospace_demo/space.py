@@ -49,6 +49,8 @@ class Space:
         Where it is served; 0 as long as it is not.
     ahead
         Seconds by which its clock is wrong.
+    authorizations
+        Values of the header Authorization by which it knows a user, such as ``Bearer secret``.
     authority
         Signs the certificates of the server and of its users.
     stopping
@@ -73,6 +75,7 @@ class Space:
         self.port = 0
         self.latency = latency
         self.ahead = 0.0
+        self.authorizations: set[str] = set()
         self.services = {
             VAULT: Service(VAULT, "cadc.nrc.ca~vault", vault_md5),
             CAVERN: Service(CAVERN, "cadc.nrc.ca~arc", arc_md5),
@@ -116,9 +119,11 @@ class Space:
         """Count again from nothing."""
         self.record.forget()
 
-    def client_certificate(self, path: str | Path, expires: datetime.datetime | None = None) -> Path:
+    def client_certificate(
+        self, path: str | Path, expires: datetime.datetime | None = None, begins: datetime.datetime | None = None
+    ) -> Path:
         """Write a user's certificate and key to `path`, for VOSPACE_CERTFILE; `expires` may be past."""
-        return write_client_certificate(self.authority, Path(path), expires)
+        return write_client_certificate(self.authority, Path(path), expires, begins)
 
     def storage_url(self, host: str, path: str) -> str:
         """Return a pre-authorised URL for the content of a file: who has it may read the file."""
