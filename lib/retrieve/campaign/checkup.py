@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,11 +20,10 @@ from platform import python_version
 from typing import NamedTuple
 
 from retrieve.campaign.make import LOCK, make_command
-from retrieve.errors import RetrieveError, Transient, remedy
+from retrieve.errors import RetrieveError, SourceError, Transient, remedy
 from retrieve.settings import Settings
-from retrieve.source.faults import expiry
+from retrieve.source.credentials import find, require_given
 from retrieve.source.opening import open_containers
-from retrieve.source.vospace import certificate
 from retrieve.tiles import read_lists
 from retrieve.wording import lifetime, size, some, span
 
@@ -137,16 +137,21 @@ def _tiles(settings: Settings) -> Iterator[Check]:
 
 
 def _certificate(settings: Settings) -> Iterator[Check]:
-    path = certificate(settings)
-    if path is None:
+    require_given(settings)
+    who = find(settings)
+    if who.problem:
+        yield Check("certificate", False, who.problem)
+        return
+    path = who.certificate or settings.token
+    if path and stat.S_IMODE(Path(path).stat().st_mode) & 0o077:
+        yield Check("certificate", False, f"others may use '{path}', which holds your key; run 'chmod 600 {path}'")
+    elif ends := who.ends():
+        yield Check("certificate", True, f"'{path}' is good for {lifetime(ends)}, until {ends:%F %R} UTC")
+    elif who.method:
+        yield Check("certificate", True, f"none, but {who.name}")
+    else:
         text = "none, so only what everyone may read is there; make one with 'cadc-get-cert -u USER'"
         yield Check("certificate", True, text)
-        return
-    ends = expiry(str(path))
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield Check("certificate", False, f"others may use '{path}', which holds your key; run 'chmod 600 {path}'")
-    else:
-        yield Check("certificate", True, f"'{path}' is good for {lifetime(ends)}, until {ends:%F %R} UTC")
 
 
 def _containers(settings: Settings) -> Iterator[Check]:
@@ -157,16 +162,19 @@ def _containers(settings: Settings) -> Iterator[Check]:
             begin = time.monotonic()
             container.check()
             took = 1000 * (time.monotonic() - begin)
-            yield Check("container", True, f"'{container.uri}' can be read; it answers in {took:.0f} ms")
+            over = f", over the proxy '{proxy}'" if (proxy := container.proxy()) else ""
+            yield Check("container", True, f"'{container.uri}' can be read; it answers in {took:.0f} ms{over}")
         except Transient as error:
             # Neither would it tell the time, and may take long not to.
             yield Check("container", False, str(error))
             continue
         except RetrieveError as error:
             yield Check("container", False, str(error))
-        there = container.clock()
-        if there is not None:
-            yield _clock(there, container.uri)
+        # It has said above why it cannot be asked.
+        with suppress(SourceError):
+            there = container.clock()
+            if there is not None:
+                yield _clock(there, container.uri)
 
 
 def _clock(there: datetime, uri: str) -> Check:

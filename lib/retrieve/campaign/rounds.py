@@ -14,9 +14,8 @@ from retrieve.errors import AccessError, RetrieveError, Transient
 from retrieve.host.messages import complain, remark
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
-from retrieve.source.faults import expiry
+from retrieve.source.credentials import find
 from retrieve.source.opening import open_containers
-from retrieve.source.vospace import certificate
 from retrieve.stamps.stamps import AVAILABLE, Stamps
 from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
 from retrieve.tiles import read_lists
@@ -141,14 +140,10 @@ class Rounds:
         return self._knock()
 
     def _has_expired(self) -> bool:
-        path = certificate(self._settings)
-        if path is None:
-            return False
         try:
-            expiry(str(path))
-        except AccessError:
+            return bool(find(self._settings).problem)
+        except AccessError:  # while it is being written
             return True
-        return False
 
     def _complain(self, problem: str) -> None:
         """Say what keeps the source from us, once."""

@@ -18,6 +18,7 @@ from retrieve.settings import Settings
 
 #: State of the old commands below the current directory, so that it holds archives and `output/` only.
 STATE = Path(".retrieve")
+_FROM_ENVIRONMENT = ("CERTFILE", "INSECURE", "TIMEOUT", "RETRIES")
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,9 +67,9 @@ def lists_of(options: argparse.Namespace) -> str:
 
 
 def settings_of(options: argparse.Namespace, **values: object) -> Settings:
-    """Make the settings of an old command; CERTFILE and INSECURE are taken from the environment, as Make takes them."""
+    """Make the settings of an old command; some are taken from the environment, as Make takes them."""
     words = [f"PSF={options.psf}", f"JOBS={options.jobs}", f"V={int(options.verbose)}", f"STAMPS={STATE}", "ARCHIVES=."]
-    words += [f"{name}={os.environ[name]}" for name in ("CERTFILE", "INSECURE") if name in os.environ]
+    words += [f"{name}={os.environ[name]}" for name in _FROM_ENVIRONMENT if name in os.environ]
     return Settings.parse([*words, *(f"{name.upper()}={value}" for name, value in values.items())])
 
 

@@ -1,21 +1,32 @@
-"""Connections: kept alive, and shared by the sessions of all threads. Imported where it is used, as `requests` is."""
+"""Connections: kept alive, and shared by the sessions of all threads; over which proxy, and whom to trust.
+
+Imported where it is used, as `requests` is.
+"""
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from cadcutils.net.ws import RetrySession
 from requests.adapters import HTTPAdapter
 from requests.certs import where
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.util.ssl_ import ALPN_PROTOCOLS
 
 from retrieve.errors import AccessError
+from retrieve.source.credentials import load_chain
 
 if TYPE_CHECKING:
     import requests
+    from urllib3 import ProxyManager
 
 
 class Connections(HTTPAdapter):
@@ -25,6 +36,9 @@ class Connections(HTTPAdapter):
     connection: 30 ms of processor time, in which no other thread runs, and a crash where another one is in a handshake.
     Here both are loaded before the first connection, and whatever the sessions say of ``verify`` and ``cert`` is not
     looked at. A certificate that is renewed on disk while a run goes on is used for what is connected after that.
+
+    The environment says over which proxy a host is reached (HTTPS_PROXY, NO_PROXY), and which authorities to trust
+    (REQUESTS_CA_BUNDLE, SSL_CERT_FILE, CURL_CA_BUNDLE), as it does for `requests` and OpenSSL.
 
     Parameters
     ----------
@@ -56,6 +70,15 @@ class Connections(HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(request, verify)
         return host, {"ssl_context": self._present()}
 
+    def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:
+        """Send a request over the proxy that the environment names for its host, also after a redirect."""
+        return super().send(request, **options | {"proxies": get_environ_proxies(request.url)})
+
+    def proxy_manager_for(self, proxy: str, **options: object) -> ProxyManager:
+        """Return the connections over a proxy, which the first thread that needs them makes for all."""
+        with self._guard:
+            return super().proxy_manager_for(proxy, **options)
+
     def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
         """Leave the pool as it is: all of this is in its context."""
 
@@ -75,14 +98,9 @@ class Connections(HTTPAdapter):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         else:
-            context.load_verify_locations(where())
+            _trust(context)
         if self._certificate:
-            try:
-                context.load_cert_chain(self._certificate, password=_ask_nobody)
-            except (OSError, ValueError) as error:
-                raise AccessError(
-                    f"cannot use certificate '{self._certificate}' with its key ({error}); run 'cadc-get-cert -u USER'"
-                ) from error
+            load_chain(context, self._certificate)
         return context.seal()
 
 
@@ -135,6 +153,48 @@ def _state(certificate: str | None) -> tuple[int, int, int] | None:
     return None
 
 
-def _ask_nobody() -> str:
-    """Keep OpenSSL from asking at the terminal for the password of a key."""
-    raise ValueError("its key has a password")
+def open_session(
+    connections: Connections, timeout: tuple[float, float], login: Callable[[str], str] = lambda _: ""
+) -> requests.Session:
+    """Open a session for one thread.
+
+    Parameters
+    ----------
+    timeout
+        Seconds to wait for a connection, and for the next byte.
+    login
+        Called with a URL for the value of its header Authorization; empty for none.
+    """
+    # Its own retries wait at least 30 s, and only for some of the faults that pass.
+    session = RetrySession(retry=False)
+    # `requests` would send what ~/.netrc has for any host; the rest of the environment is looked at by `Connections`.
+    session.trust_env = False
+    session.mount("https://", connections)
+    session.mount("http://", connections)
+    session.auth = partial(_authorize, login)
+    session.request = partial(session.request, timeout=timeout)
+    return session
+
+
+def proxy(url: str) -> str:
+    """Host and port of the proxy over which a URL is reached; empty if there is none."""
+    return urlsplit(select_proxy(url, get_environ_proxies(url)) or "").netloc.rpartition("@")[2]
+
+
+def _authorize(login: Callable[[str], str], request: requests.PreparedRequest) -> requests.PreparedRequest:
+    if value := login(request.url):
+        request.headers["Authorization"] = value
+    return request
+
+
+def _trust(context: ssl.SSLContext) -> None:
+    """Trust the authorities in the file or directory that the environment names, or if it names none, certifi's."""
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+        if path := os.environ.get(name):
+            kind = "capath" if Path(path).is_dir() else "cafile"
+            try:
+                return context.load_verify_locations(**{kind: path})
+            except OSError as error:
+                reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+                raise AccessError(f"cannot use {name}='{path}' ({reason}); name a file of certificates") from error
+    return context.load_verify_locations(where())

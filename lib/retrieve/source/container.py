@@ -105,6 +105,9 @@ class Container(Protocol):
             If the service does not answer.
         """
 
+    def proxy(self) -> str:
+        """Host and port of the proxy over which the source is asked; empty if there is none."""
+
     def read(self, name: str, start: int, attempt: int) -> AbstractContextManager[Body]:
         """Open an archive, from the byte `start` where the source can; see `Body.start`.
 

@@ -73,6 +73,10 @@ class Directory:
     def clock(self) -> None:
         """There is none; see `Container`."""
 
+    def proxy(self) -> str:
+        """There is none; see `Container`."""
+        return ""
+
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
         """Open one file; see `Container`."""

@@ -6,41 +6,53 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieve.errors import AccessError, Closed, Gone, SourceError, Transient
+from retrieve.source.credentials import Credentials
 from retrieve.source.nodes import name_of
 
 if TYPE_CHECKING:
     import requests
+    from cadcutils.exceptions import HttpException
 
 #: Answers that may be others a little later: busy, being written (409 and 423 on Vault), or a server in trouble.
 _PASSING = {408, 409, 423, 425, 429, 500, 502, 503, 504}
 #: What the innermost exception says, and what a person would say.
 _REASONS = {
+    "Tunnel connection failed": "the proxy that HTTPS_PROXY names gives no way to the server",
+    "connect to proxy": "the proxy that HTTPS_PROXY names cannot be reached",
     "refused": "the connection was refused",
     "reset by peer": "the connection was cut",
     "IncompleteRead": "the connection was cut",
     "EOF": "the connection was cut",
     "closed connection": "the connection was cut",
+    "Broken pipe": "the connection was cut",
     "resolve": "the server's name cannot be resolved; check the network",
+    "unreachable": "the network cannot be reached; check it",
+    "No route to host": "the network cannot be reached; check it",
     "Too many open files": "too many files are open; raise the limit with 'ulimit -n 1024', or lower JOBS",
+}
+#: The same of what no further try would mend.
+_FOR_GOOD = {
+    "Tunnel connection failed: 407": "the proxy wants a password; give HTTPS_PROXY as http://NAME:PASSWORD@HOST:PORT",
+    "Tunnel connection failed: 4": "the proxy that HTTPS_PROXY names does not let us through; ask who runs it",
+    "SOCKS": "HTTPS_PROXY names a SOCKS proxy, which cannot be used; give it as http://HOST:PORT",
+    "proxy URL": "HTTPS_PROXY is no address of a proxy; give it as http://HOST:PORT",
 }
 
 
 @contextmanager
-def naming(what: str, credentials: Callable[[], str]) -> Iterator[None]:
+def naming(what: str, who: Callable[[], Credentials]) -> Iterator[None]:
     """Turn what the client and its libraries raise into our errors, with the operation that failed in front.
 
     Parameters
     ----------
     what
         The operation and its subject: ``cannot list 'vos:…'``; empty to leave it to a `naming` further out.
-    credentials
-        Says whom the service takes the caller for and what to do about it, without a secret.
+    who
+        As whom the service is asked.
     """
     import requests
     import urllib3
@@ -54,13 +66,13 @@ def naming(what: str, credentials: Callable[[], str]) -> Iterator[None]:
     except SourceError as error:
         raise type(error)(f"{prefix}{error}") from error
     except (cadc.UnauthorizedException, cadc.ForbiddenException) as error:
-        raise AccessError(f"{prefix}access refused{credentials()}") from error
+        raise AccessError(f"{prefix}{who().refusal('access refused')}") from error
     except cadc.NotFoundException as error:
         raise Gone(f"{prefix}it does not exist; check its name") from error
     except cadc.HttpException as error:
-        raise _from_client(prefix, error) from error
+        raise fault_of(error, who, prefix) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise Transient(f"{prefix}{_reason(error)}") from error
+        raise _without_answer(prefix, error, who) from error
 
 
 @contextmanager
@@ -102,23 +114,16 @@ def refuse_html(response: requests.Response) -> None:
         raise Transient("a web page was sent in its place; is there a proxy or a login page in between?")
 
 
-def expiry(certificate: str) -> datetime:
-    """When a certificate ends, in UTC.
-
-    Raises
-    ------
-    AccessError
-        If it cannot be used any more: to be told here is clearer than by a server.
-    """
-    from cryptography import x509
-
-    try:
-        expires = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:
-        raise AccessError(f"cannot use certificate '{certificate}' ({error}); run 'cadc-get-cert -u USER'") from error
-    if expires < datetime.now(UTC):
-        raise AccessError(f"certificate expired on {expires:%F}; run 'cadc-get-cert -u USER'")
-    return expires
+def fault_of(error: HttpException, who: Callable[[], Credentials], prefix: str = "") -> SourceError:
+    """Tell apart what the client raises for an answer that is an error, and for none at all."""
+    origin = getattr(error, "orig_exception", None)
+    response = getattr(origin, "response", None)
+    if response is None:
+        return _without_answer(prefix, origin or error, who)
+    reason = f"the server answered {response.status_code} {response.reason}"
+    if response.status_code in _PASSING:
+        return Transient(f"{prefix}{reason}", seconds_to_wait(response.headers.get("Retry-After", "")))
+    return SourceError(f"{prefix}{reason}; if it stays, ask the service's help desk")
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
@@ -129,30 +134,24 @@ def seconds_to_wait(retry_after: str) -> float | None:
     return max(mktime_tz(date) - time.time(), 0.0) if date else None
 
 
-def _from_client(prefix: str, error: Exception) -> SourceError:
-    """Tell apart what the client raises for an answer that is an error, and for none at all."""
-    origin = getattr(error, "orig_exception", None)
-    response = getattr(origin, "response", None)
-    if response is not None:
-        reason = f"the server answered {response.status_code} {response.reason}"
-        if response.status_code in _PASSING:
-            return Transient(f"{prefix}{reason}", seconds_to_wait(response.headers.get("Retry-After", "")))
-        return SourceError(f"{prefix}{reason}; if it stays, ask the service's help desk")
-    text = f"{error} {origin}".lower()
-    if "certificate" in text and ("expired" in text or "verif" in text or "unknown ca" in text or "pem" in text):
-        return AccessError(f"{prefix}{error}")
-    return Transient(f"{prefix}{_reason(origin or error)}")
-
-
-def _reason(error: BaseException) -> str:
+def _without_answer(prefix: str, error: BaseException, who: Callable[[], Credentials]) -> SourceError:
     """Say what broke in a few words, out of the innermost of the exceptions that the libraries wrap in each other."""
     import requests
     import urllib3
 
     text = str(error)
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "timed out" in text:
-        return "nothing came for too long"
-    for sign, reason in _REASONS.items():
+    if found := re.search(r"certificate verify failed: ([^(]*[^(. ])", text):
+        return AccessError(
+            f"{prefix}the server's certificate is not trusted ({found[1]}); if your institute has an authority of its "
+            "own, set REQUESTS_CA_BUNDLE to its file; INSECURE=yes would trust anyone"
+        )
+    # An alert of the server's that is about our certificate.
+    if found := re.search(r"alert ((?:[a-z]+ )*(?:certificate|ca)(?: [a-z]+)*)", text):
+        return AccessError(f"{prefix}{who().rejection(found[1])}")
+    for sign, reason in _FOR_GOOD.items():
         if sign in text:
-            return reason
-    return f"the connection failed ({type(error).__name__})"
+            return AccessError(f"{prefix}{reason}")
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "timed out" in text:
+        return Transient(f"{prefix}nothing came for too long")
+    reasons = (reason for sign, reason in _REASONS.items() if sign in text)
+    return Transient(f"{prefix}{next(reasons, f'the connection failed ({type(error).__name__})')}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from retrieve.errors import AccessError, SettingError
+from retrieve.errors import SettingError
 from retrieve.settings import Settings
 from retrieve.source.container import Container
+from retrieve.source.credentials import require_given
 from retrieve.source.directory import Directory
 from retrieve.source.vospace import VOSpace
 
@@ -28,7 +29,7 @@ def open_container(input_path: str, settings: Settings) -> Container:
     input_path
         Such as ``INPUT_PATH``.
     settings
-        For `certfile` (empty for the default of `vos`), `insecure`, `timeout` (seconds without a byte after which a
+        For `certfile` and `token` (see `credentials`), `insecure`, `timeout` (seconds without a byte after which a
         request is given up) and `retries` (how often a request of a listing is made again).
 
     Raises
@@ -39,11 +40,7 @@ def open_container(input_path: str, settings: Settings) -> Container:
         If the certificate cannot be used.
     """
     if re.match("(vos|vault|arc):", input_path):
-        if settings.certfile and not Path(settings.certfile).is_file():
-            raise AccessError(
-                f"no certificate '{settings.certfile}'; make it with "
-                f"'cadc-get-cert -u USER --cert-filename {settings.certfile}'"
-            )
+        require_given(settings)
         return VOSpace(input_path.rstrip("/"), settings)
     if re.match("[a-z][a-z0-9+.-]*:", input_path) and not Path(input_path).exists():
         raise SettingError(

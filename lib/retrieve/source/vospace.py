@@ -1,51 +1,44 @@
-"""VOSpace: a container of Vault or Cavern, through the `vos` client.
+"""VOSpace: a container of Vault or Cavern, as `service` finds them.
 
-The only module that imports `vos`, which provides the registry, the capabilities, the credentials and the sessions. The
-two services behind it differ: Vault (``vos:``, ``vault:``) pages its listings and redirects to storage hosts that
-serve ranges; Cavern (``arc:``) lists a container in one document and sends the bytes itself, from their start.
+The two services differ: Vault (``vos:``, ``vault:``) pages its listings and redirects to storage hosts that serve
+ranges; Cavern (``arc:``) lists a container in one document and sends the bytes itself, from their start.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import mktime_tz, parsedate_tz
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote, urlparse
 
 from retrieve.archives import Archive
-from retrieve.errors import AccessError, Gone, ListingError, Transient
-from retrieve.host.messages import remark
+from retrieve.errors import AccessError, Gone, ListingError, SourceError, Transient
+from retrieve.host.messages import complain, remark
 from retrieve.host.processes import in_threads
 from retrieve.settings import Settings
 from retrieve.source.container import CHUNK, Body
-from retrieve.source.faults import expiry, naming, naming_container, naming_odd, refuse_html
+from retrieve.source.credentials import Credentials
+from retrieve.source.faults import naming, naming_container, naming_odd, refuse_html
 from retrieve.source.listing import Listing, gather
 from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
 from retrieve.source.patience import Pauses, patiently
+from retrieve.source.service import Service, parse_uri
 
 if TYPE_CHECKING:
     import requests
     from cadcutils.exceptions import HttpException
     from lxml import etree
-    from vos.vos import EndPoints
-
-    from retrieve.source.connections import Connections
 
 #: Bytes of a listing read at once.
 _PIECE = 1 << 18
 #: Links that may lead to links.
 _LINKS = 10
-#: Seconds to wait for a connection to be made, if TIMEOUT is not less.
-_CONNECT = 20.0
 #: Chunks of a limited rate in a second: of no more than this many at once is the rate exceeded for a moment.
 _CHUNKS_PER_SECOND = 8
 #: Asks for the bytes of a file as they are stored: nothing on the way should pack them once more.
@@ -53,24 +46,8 @@ _AS_STORED = {"Accept-Encoding": "identity"}
 _Answer = TypeVar("_Answer")
 
 
-def certificate(settings: Settings) -> Path | None:
-    """Where the proxy certificate is that would be shown to a service, whether it is good or not; None for none."""
-    import vos
-
-    named = settings.certfile or vos.Client.VOSPACE_CERTFILE
-    return Path(named) if named else None
-
-
-class _Addresses(NamedTuple):
-    """Where a service is: its nodes, its files, and where transfers are negotiated."""
-
-    nodes: str
-    files: str
-    transfer: str
-
-
 class VOSpace:
-    """A container of Vault or Cavern, through the `vos` client.
+    """A container of Vault or Cavern.
 
     Parameters
     ----------
@@ -83,15 +60,10 @@ class VOSpace:
     def __init__(self, uri: str, settings: Settings) -> None:
         self.uri = uri
         self._settings = settings
-        self._timeout = (min(_CONNECT, settings.timeout), settings.timeout)
-        self._path = quote(urlparse(uri).path.strip("/"))
-        self._pauses = Pauses(partial(remark, settings))
-        self._threads = threading.local()
-        # The client reads and writes the registry's cache below $HOME, which two threads must not do at once.
-        self._making = threading.Lock()
-        self._paged = False
-        self._known: _Addresses | None = None
-        self._connections: Connections | None = None
+        self._resource, path = parse_uri(uri)
+        self._path = quote(path)
+        self._paged = "vault" in self._resource
+        self._service = Service(self._resource, settings, Pauses(partial(remark, settings)))
 
     @property
     def md5_may_be_old(self) -> bool:
@@ -100,13 +72,14 @@ class VOSpace:
 
     def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
         """List the container: on Vault page by page, on Cavern in one answer; see `Container` and `gather`."""
-        with naming(f"cannot list '{self.uri}'", self._credentials), _advising():
+        with naming(f"cannot list '{self.uri}'", self._service.who), _advising(ListingError):
             url = self._open()
 
             def ask(cursor: str, before: int) -> Page:
                 return self._again(lambda _: self._page(url, cursor, matches, lambda count: seen(before + count)))
 
             listing = gather(ask, paged=self._paged)
+            self._tell_problem()
             threads = min(self._settings.jobs, len(listing.links))
             with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
                 for (name, (_, target)), found in targets:
@@ -118,9 +91,9 @@ class VOSpace:
 
     def look_up(self, name: str) -> Archive | None:
         """Ask for one node; see `Container`."""
-        with naming(f"cannot look up '{name}'", self._credentials), _advising():
+        with naming(f"cannot look up '{name}'", self._service.who), _advising(ListingError):
             try:
-                node = self._follow(f"{self._addresses().nodes}/{self._path}/{quote(name)}", {"limit": "0"})
+                node = self._follow(f"{self._service.addresses.nodes}/{self._path}/{quote(name)}", {"limit": "0"})
             except Gone:
                 return None
             archive = archive_of(node)
@@ -128,29 +101,20 @@ class VOSpace:
 
     def access_ends(self) -> datetime | None:
         """When the certificate ends; see `Container`."""
-        with naming(f"cannot reach '{self.uri}'", self._credentials):
-            certificate = self._endpoints().conn.subject.certificate
-            return expiry(certificate) if certificate else None
+        with naming(f"cannot reach '{self.uri}'", self._service.who), _advising(Transient):
+            self._service.session()
+            self._tell_problem()
+            return self._service.who().ends()
+
+    def proxy(self) -> str:
+        """Over which proxy the service is asked; see `Container`."""
+        with naming(f"cannot reach '{self.uri}'", self._service.who):
+            return self._service.proxy()
 
     def clock(self) -> datetime | None:
         """Read the Date of any answer; see `Container`."""
-        import requests
-
-        with naming(f"cannot reach '{self.uri}'", str):
-            # The service is known then all the same.
-            with suppress(AccessError):
-                self._endpoints()
-            with requests.Session() as session:
-                session.trust_env = False  # else it would send what ~/.netrc has for this host
-                answer = session.get(
-                    self._known.nodes,
-                    params={"limit": "0"},
-                    timeout=self._timeout,
-                    verify=not self._settings.insecure,
-                    stream=True,
-                )
-                date = parsedate_tz(answer.headers.get("Date", ""))
-        return datetime.fromtimestamp(mktime_tz(date), UTC) if date else None
+        with naming(f"cannot reach '{self.uri}'", Credentials):
+            return self._service.clock()
 
     @contextmanager
     def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
@@ -158,7 +122,7 @@ class VOSpace:
         from cadcutils.exceptions import HttpException
 
         with ExitStack() as stack:
-            with naming_container(name), naming("", self._credentials):
+            with naming_container(name), naming("", self._service.who):
                 url = self._file_url(name, attempt)
                 try:
                     response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
@@ -174,16 +138,17 @@ class VOSpace:
         """Yield the bytes as they are stored: with Content-Encoding gzip they are the .tgz itself."""
         rate = self._settings.rate
         size = min(CHUNK, int(rate / _CHUNKS_PER_SECOND) + 1) if rate else CHUNK
-        with naming("", self._credentials):
+        with naming("", self._service.who):
             yield from response.raw.stream(size, decode_content=False)
 
     def _file_url(self, name: str, attempt: int) -> str:
         """Where to get a file: on Vault the first try follows a redirect, later ones the negotiated hosts in turn."""
         if attempt and self._paged:
-            urls = self._negotiated(f"{self.uri}/{name}")
+            service = self._resource.removeprefix("ivo://").replace("/", "~")
+            urls = self._negotiated(f"vos://{service}/{self._path}/{quote(name)}")
             if urls:
                 return urls[(attempt - 1) % len(urls)]
-        return f"{self._addresses().files}/{self._path}/{quote(name)}"
+        return f"{self._service.addresses.files}/{self._path}/{quote(name)}"
 
     def _negotiated(self, uri: str) -> list[str]:
         """Pre-authorised URLs of a file on the hosts that have it; none where that cannot be negotiated now."""
@@ -194,16 +159,15 @@ class VOSpace:
         from cadcutils.net import Transfer
 
         # Without a security method, which would bring URLs that are not pre-authorised, too.
-        negotiation = Transfer(self._endpoints().session)
-        uri = self._threads.client.fix_uri(uri)
+        negotiation = Transfer(self._service.session())
         try:
-            return negotiation.transfer(self._addresses().transfer, uri, Transfer.DIRECTION_PULL_FROM)
+            return negotiation.transfer(self._service.addresses.transfer, uri, Transfer.DIRECTION_PULL_FROM)
         except (cadc.HttpException, requests.RequestException, OSError, RuntimeError, ParseError):
             return []
 
     def check(self) -> None:
         """Ask whether the caller may read the container; see `Container`."""
-        with naming(f"cannot read '{self.uri}'", self._credentials):
+        with naming(f"cannot read '{self.uri}'", self._service.who), _advising(Transient):
             self._open()
 
     def _open(self) -> str:
@@ -212,11 +176,11 @@ class VOSpace:
         One that the caller may not read is shown as an empty one, with status 200.
         """
         with naming_container(name_of(self._path)):
-            root = self._follow(f"{self._addresses().nodes}/{self._path}", {"limit": "0", "detail": "max"})
+            root = self._follow(f"{self._service.addresses.nodes}/{self._path}", {"limit": "0", "detail": "max"})
         if not is_container(root):
             raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
         if not is_readable(root):
-            raise AccessError(f"you may not read it{self._credentials()}")
+            raise AccessError(self._service.who().refusal("you may not read it"))
         return self._url_of(root.get("uri", ""))
 
     def _follow(self, url: str, query: dict[str, str]) -> etree._Element:
@@ -251,7 +215,7 @@ class VOSpace:
         return self._url_of(target)
 
     def _url_of(self, uri: str) -> str:
-        return f"{self._addresses().nodes}/{quote(unquote(urlparse(uri).path.strip('/')))}"
+        return f"{self._service.addresses.nodes}/{quote(unquote(urlparse(uri).path.strip('/')))}"
 
     def _node(self, url: str, query: dict[str, str]) -> etree._Element:
         with self._get(url, params=query) as response:
@@ -268,92 +232,32 @@ class VOSpace:
         """Make a request of a listing, and again where it fails in a way that may pass."""
 
         def attempt(number: int) -> _Answer:
-            with naming("", self._credentials):
+            with naming("", self._service.who):
                 return action(number)
 
-        return patiently(attempt, self._settings.retries, self._pause)
+        return patiently(attempt, self._settings.retries, self._service.pause)
 
-    def _pause(self, seconds: float, reason: str) -> None:
-        self._pauses.tell(seconds, reason)
-        time.sleep(seconds)
-
-    def _endpoints(self) -> EndPoints:
-        """URLs, credentials and session for this thread: a session must not be shared between threads."""
-        if not hasattr(self._threads, "endpoints"):
-            import vos
-            from cadcutils.util import check_version
-
-            from retrieve.source.connections import Connections
-
-            # Else PyPI is asked for a newer version, without a limit of time; the lock file says which one is used.
-            check_version.checked = ["vos"]
-            with self._making:
-                self._threads.client = vos.Client(
-                    vospace_certfile=self._settings.certfile or None, insecure=self._settings.insecure
-                )
-                try:
-                    endpoints = self._threads.client.get_endpoints(self.uri)
-                    known = self._known or _Addresses(endpoints.nodes, endpoints.files, endpoints.transfer)
-                except (AttributeError, RuntimeError) as error:  # what vos makes of any fault there
-                    raise Transient(
-                        "the service's registry does not answer; check the network, and give INSECURE=yes if the "
-                        "server has a certificate of its own making"
-                    ) from error
-                self._known = known
-                if endpoints.conn.subject.certificate:
-                    expiry(endpoints.conn.subject.certificate)
-                if self._connections is None:
-                    self._connections = Connections(
-                        self._settings.jobs + 1,
-                        insecure=self._settings.insecure,
-                        certificate=endpoints.conn.subject.certificate,
-                    )
-            session = endpoints.session
-            # Its own retries wait at least 30 s, and only for some of the faults that pass.
-            session.retry = False
-            session.mount("https://", self._connections)
-            session.request = partial(session.request, timeout=self._timeout)
-            self._paged = "vault" in endpoints.uri
-            self._threads.endpoints = endpoints
-        return self._threads.endpoints
-
-    def _addresses(self) -> _Addresses:
-        """Return the addresses of the service, asked for once.
-
-        The client would look them up again every ten minutes, in each thread, in a cache that the others write.
-        """
-        self._endpoints()
-        return self._known
+    def _tell_problem(self) -> None:
+        if problem := self._service.who().problem:
+            complain(f"'{self.uri}' is read without credentials, as everyone may: {problem}")
 
     @contextmanager
     def _get(self, url: str, **options: object) -> Iterator[requests.Response]:
-        session = self._endpoints().session
         with nullcontext() if self._paged else naming_odd(url):
-            response = session.get(url, stream=True, **options)
+            response = self._service.session().get(url, stream=True, **options)
         with response:
             refuse_html(response)
             yield response
 
-    def _credentials(self) -> str:
-        """Say whom the service takes the caller for and what to do about it; never a secret."""
-        certificate = self._endpoints().conn.subject.certificate
-        if certificate is None:
-            return " without a certificate; make one with 'cadc-get-cert -u USER'"
-        try:
-            expiry(certificate)
-        except AccessError as error:  # while the run went on
-            return f" with '{certificate}': {error}"
-        return f" with the certificate '{certificate}'; ask the owner for access, or give CERTFILE another"
-
 
 @contextmanager
-def _advising() -> Iterator[None]:
-    """Say what to do about a fault that did not pass: nothing may be concluded from half a listing."""
+def _advising(kind: type[SourceError]) -> Iterator[None]:
+    """Say what to do about a fault that did not pass, with an error of that kind."""
     try:
         yield
     except Transient as error:
         text = str(error)
-        raise ListingError(text if "; " in text else f"{text}; try again later") from error
+        raise kind(text if "; " in text else f"{text}; try again later") from error
 
 
 def _body(response: requests.Response, start: int) -> Body:
