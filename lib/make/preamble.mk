@@ -21,3 +21,7 @@ endif
 ifneq (,$(findstring s,$(OPTIONS)))
 V ?= quiet
 endif
+
+# Not every shell puts the home directory in place of ~ in NAME=~/x. Python does so in all settings, Make in its own.
+HOMED = $(if $(filter ~/%,$(value $1)),$(eval override $1 := $(patsubst ~/%,$(HOME)/%,$(value $1))))
+$(foreach name,STAMPS PYTHON,$(call HOMED,$(name)))

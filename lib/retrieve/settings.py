@@ -87,16 +87,24 @@ def _sbatch(value: str) -> str:
     return value
 
 
+def _words(value: str) -> str:
+    """Put the home directory in place of the ``~`` that a path begins with: not every shell does so in our words."""
+    try:
+        return re.sub(r"(?<!\S)~(?![^/\s])", lambda _: str(Path.home()), value)
+    except RuntimeError:
+        raise ValueError("the path without ~, since there is no home directory") from None
+
+
 def _container(value: str) -> str:
     if not value:
         raise ValueError("a container or a directory")
-    return value
+    return _words(value)
 
 
 def _path(value: str) -> Path:
     if not value:
         raise ValueError("a directory")
-    return Path(value)
+    return Path(_words(value))
 
 
 def _escaped(value: str) -> str:
@@ -129,7 +137,7 @@ class Settings:
     input_path: str = _setting(
         "vos:cfis/cosmostat/kilbinger/results", "container (vos:, vault:, arc:) or a directory", _container
     )
-    tiles: str = _setting("tile_numbers.txt", "tile numbers, list files, directories of lists, or all")
+    tiles: str = _setting("tile_numbers.txt", "tile numbers, list files, directories of lists, or all", _words)
     products: str = _setting("", "some of the PSF model's products, or file names with {tile}; empty: all")
     dryrun: bool = _setting("no", "yes: say what would be done, and change nothing", _yes)
     partial: bool = _setting("no", "yes: fetch what there is of incomplete tiles, too", _yes)
@@ -155,8 +163,8 @@ class Settings:
         "", "3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task", parse_shard
     )
     sbatch: str = _setting("", "more options of sbatch: --partition=comp --time=2:00:00", _sbatch)
-    certfile: str = _setting("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem")
-    token: str = _setting("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's")
+    certfile: str = _setting("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem", _words)
+    token: str = _setting("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's", _words)
     insecure: bool = _setting("no", "yes: do not verify the server's certificate", _yes)
     format: str = _setting("text", "json: the result for programs", _one_of("text", "json"))
     v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)

@@ -92,3 +92,41 @@ def test_what_is_linked_is_what_the_products_name() -> None:
         SettingError, match=r"^nothing of PRODUCTS='logs' can be linked; give final_cat or pipeline_flag$"
     ):
         linked_products("logs")
+
+
+def test_the_home_directory_may_begin_every_path(site: Site, container: Path) -> None:
+    home = Path(site.environment["HOME"])
+    container.rename(home / "results")
+    for name in ("first.txt", "second.txt"):
+        site.list_tiles(TILES[0], name=f"../home/{name}")
+    words = [
+        "INPUT_PATH=~/results",
+        "TILES=~/first.txt ~/second.txt",
+        "STAMPS=~/stamps",
+        "ARCHIVES=~/archives",
+        "DEST=~/dest",
+    ]
+    (home / "python").symlink_to(site.environment["PYTHON"])
+    site.done("sync", "PYTHON=~/python", *words)
+    # What is remembered is where it was.
+    site.done("verify", "STAMPS=~/stamps")
+    assert list(site.directory.iterdir()) == [site.directory / "missing.txt"]
+    assert {path.name for path in home.iterdir()} >= {"stamps", "archives", "dest"}
+    assert (home / f"stamps/mccd/extracted/{TILES[0]}").read_text().startswith(f"# {home}/results\n")
+
+
+def test_a_tilde_elsewhere_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/a user")
+    settings = Settings.parse(["INPUT_PATH=~ vos:~/x a~/b ~c/d", "CERTFILE=~/cert.pem", "TOKEN=~/token", "DEST=~"])
+    assert settings.input_path == "/home/a user vos:~/x a~/b ~c/d"
+    assert (settings.certfile, settings.token) == ("/home/a user/cert.pem", "/home/a user/token")
+    assert settings.dest == Path("/home/a user")
+
+
+def test_a_home_that_there_is_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(_: type[Path]) -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", classmethod(nowhere))
+    with pytest.raises(SettingError, match="bad value DEST='~/x'; give the path without ~, since there is no home"):
+        Settings.parse(["DEST=~/x"])
