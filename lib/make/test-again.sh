@@ -5,13 +5,10 @@ set -euo pipefail
 
 runs=$1
 shift
-loops=()
-stop_loops() {
-    [ "${#loops[@]}" -eq 0 ] || kill "${loops[@]}"
-    loops=()
-}
 logs=$(mktemp -d)
-trap stop_loops EXIT
+# The loops run as long as this file and this script are there: a signal could meet one that is still being made.
+busy=$logs/busy
+trap 'rm -f "$busy"' EXIT
 # What `time` prints: seconds of wall clock, and of processor time in user and system mode.
 TIMEFORMAT='%R %U %S'
 
@@ -22,14 +19,15 @@ for ((run = 1; run <= runs; run++)); do
         how='one core' core=(taskset -c 0)
     elif ((run % 2)); then
         how=busy
+        touch "$busy"
         for _ in 1 2; do
-            while :; do :; done &
-            loops+=($!)
+            while [ -e "$busy" ] && kill -0 $$ 2>/dev/null; do :; done &
         done
     fi
     result=passed
     { time ${core[@]+"${core[@]}"} "$@" >"$log" 2>&1 || result=failed; } 2>"$logs/time"
-    stop_loops
+    rm -f "$busy"
+    wait
     awk -v run="$run/$runs" -v how="$how" -v result="$result" \
         '{ printf "%-7s %-8s  %s  wall %.1f s  CPU %.1f s\n", run, how, result, $1, $2 + $3 }' "$logs/time"
     if [ "$result" = failed ]; then
