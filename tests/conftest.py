@@ -26,12 +26,15 @@ watched.watch()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def python(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A Python that reports what no process may do."""
-    script = tmp_path_factory.mktemp("bin") / "python"
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Python that reports what no process may do; here is what is found while fixtures of a whole module are made."""
+    place = tmp_path_factory.mktemp("bin")
+    script, report = place / "python", place / "breaches"
     script.write_text(f"""#!/bin/sh\nexec '{sys.executable}' -P '{watched.__file__}' "$@"\n""")
     script.chmod(0o755)
-    os.environ[watched.PYTHON] = str(script)
+    os.environ |= {watched.PYTHON: str(script), watched.BREACHES: str(report)}
+    yield
+    assert not report.exists(), report.read_text()
 
 
 @pytest.fixture(autouse=True)
