@@ -10,7 +10,8 @@ from pathlib import Path
 
 from support.site import HERE, Site
 
-README = (HERE / "README.md").read_text()
+#: The pages with commands, in the order in which a reader would follow them.
+PAGES = ("README.md", "docs/status.md", "docs/cluster.md", "docs/other-products.md")
 #: Where its reader has the toolkit.
 PLACE = "/home/you/retrieve"
 #: Stands between the commands in what a shell prints.
@@ -18,8 +19,9 @@ MARK = "---- next ----"
 
 
 def transcript() -> list[tuple[str, str]]:
-    """Each command of the README's console blocks, and the output shown below it."""
-    lines = [line for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+    """Each command of the pages' console blocks, and the output shown below it."""
+    text = "".join((HERE / page).read_text() for page in PAGES)
+    lines = [line for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     shown: list[tuple[str, str]] = []
     for line in lines:
         if line.startswith("$ "):
