@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,12 +36,6 @@ class Archive:
         """The date in nanoseconds since 1970."""
         return nanoseconds(self.date)
 
-    def same_content(self, other: Archive) -> bool:
-        """Whether both stand for the same bytes: by MD5 where both have one, else by length and date."""
-        if self.md5 and other.md5:
-            return self.md5 == other.md5 and self.bytes == other.bytes
-        return self.bytes == other.bytes and self.date == other.date
-
 
 class Held(NamedTuple):
     """What a `stat` says of an archive on disk: bytes, and mtime in nanoseconds since 1970.
@@ -70,6 +64,31 @@ class Verified:
     archive: Archive
     md5: str
     mtime_ns: int
+
+
+class Content(Protocol):
+    """What tells one content of an archive from another; of an archive, or of a line of a stamp."""
+
+    bytes: int
+    md5: str | None
+    date: str
+
+
+def same_content(one: Content, other: Content, *, md5_may_be_old: bool = False) -> bool:
+    """Whether both stand for the same bytes.
+
+    ===========================  ===========================================
+    MD5s                         same bytes
+    ===========================  ===========================================
+    both known                   same MD5 and length
+    both known, may be old       same MD5, length and date
+    one unknown, or both         same length and date
+    ===========================  ===========================================
+    """
+    if one.md5 and other.md5:
+        same = one.md5 == other.md5 and one.bytes == other.bytes
+        return same and (one.date == other.date or not md5_may_be_old)
+    return one.bytes == other.bytes and one.date == other.date
 
 
 def nanoseconds(date: str) -> int:

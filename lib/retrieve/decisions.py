@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
-from retrieve.archives import Archive, Held, Verified
+from retrieve.archives import Archive, Content, Held, Verified, same_content
 from retrieve.wording import some
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
@@ -73,15 +74,13 @@ def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5
     """
     if held is None or held.bytes != wanted.bytes:
         return Decision.FETCH
-    dated = _is_dated(held.mtime_ns, wanted.date_ns)
-    known = verified is not None and verified.archive.same_content(wanted)
-    if md5_may_be_old and verified is not None:
-        known = known and verified.archive.date == wanted.date
+    known = verified is not None and same_content(verified.archive, wanted, md5_may_be_old=md5_may_be_old)
     if verified is not None and verified.mtime_ns == held.mtime_ns:
         if known:
             return Decision.KEEP
         if wanted.md5 and wanted.md5 != verified.md5:
             return Decision.FETCH
+    dated = _is_dated(held.mtime_ns, wanted.date_ns)
     if known or (wanted.md5 and (dated or not md5_may_be_old)):
         return Decision.HASH
     return Decision.INSPECT if dated else Decision.FETCH
@@ -94,7 +93,7 @@ def _is_dated(mtime_ns: int, date_ns: int) -> bool:
 
 def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
     """MD5 that a file on disk should have: of what was verified as the wanted content, else the source's."""
-    if verified is not None and verified.archive.same_content(wanted):
+    if verified is not None and same_content(verified.archive, wanted):
         return verified.md5
     return wanted.md5
 
@@ -113,22 +112,49 @@ class Lack:
     reason
         One of `REASONS`.
     names
-        The archives that it is about.
+        The archives that lack for this reason; none if it is the whole tile.
+    text
+        What is said of the whole tile.
     """
 
     reason: str
     names: tuple[str, ...]
+    text: str = ""
 
     def __str__(self) -> str:
         if not self.names:
-            return f"{self.reason}; run 'make avail'"
+            return self.text
         return f"{self.reason}: {', '.join(self.names) if len(self.names) < 3 else some(len(self.names), 'archive')}"
 
 
-def lack_of(archive: Archive, verified: Verified | None, held: Held | None, decision: Decision) -> str | None:
-    """Say why an archive that is at the source lacks here; None if it does not. See `lacks`."""
-    if decision is Decision.KEEP:
-        return None
+class Recorded(Content, Protocol):
+    """An archive as it was verified, by the line of its record."""
+
+    mtime_ns: int | None
+
+
+def lack_of(
+    wanted: Content | None, verified: Recorded | None, held: Held | None, *, md5_may_be_old: bool = False
+) -> str | None:
+    """Say why an archive lacks here, without reading it; None if it does not, which `decide` calls KEEP.
+
+    ===================================  =======================================  ===================
+    at the source                        here                                     reason
+    ===================================  =======================================  ===================
+    no                                   no file                                  not at the source
+    0 bytes                              no file                                  there, but empty
+    no, or 0 bytes                       a file                                   (does not lack)
+    yes                                  no file, or one that was not verified    not fetched
+    yes                                  verified as that content, unchanged      (does not lack)
+    yes                                  verified as that content, then altered   damaged
+    yes                                  verified as another content              newer at the source
+    ===================================  =======================================  ===================
+    """
+    if wanted is None or not wanted.bytes:
+        absent = NOT_AT_SOURCE if wanted is None or wanted.bytes is None else EMPTY
+        return absent if held is None else None
     if verified is None or held is None:
         return NOT_FETCHED
-    return DAMAGED if verified.archive.same_content(archive) else NEWER
+    if not same_content(wanted, verified, md5_may_be_old=md5_may_be_old):
+        return NEWER
+    return None if held == (verified.bytes, verified.mtime_ns) else DAMAGED

@@ -124,6 +124,7 @@ def test_a_step_without_network_imports_nothing_that_takes_long(site: Site) -> N
     result = site.run(sys.executable, "-P", "-c", IMPORTS, "missing")
     assert (result.returncode, result.stdout) == (0, "missing.txt: 0 tiles missing\n"), result.stderr
     imported = (site.directory / "imported").read_text().split()
-    assert "retrieve.delivery.plan" in imported
+    assert "retrieve.standing.survey" in imported
+    assert not [name for name in imported if re.match(r"retrieve\.(source|availability|delivery|output)\b", name)]
     heavy = {"vos", "astropy", "requests", "lxml", "numpy", "ssl", "asyncio", "tqdm", "isal", "multiprocessing"}
     assert not heavy & {name.partition(".")[0] for name in imported}

@@ -5,26 +5,23 @@ from __future__ import annotations
 import io
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
-import pytest
 
-from retrieve.archives import Archive, Verified, date_of
+from retrieve.archives import date_of
 from retrieve.commands import status as status_verb
 from retrieve.settings import Settings
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamp, Stamps
 from retrieve.standing.story import tell
-from retrieve.standing.survey import STATES, survey
+from retrieve.standing.survey import STATES
 from support.site import HERE, TILES, Site, names
-from support.survey import DATE_NS, make_done, numbers
+from support.survey import make_done, numbers
 from vospace_demo.faults import Fault
 from vospace_demo.results import IMAGE_NAMES, make_images
 from vospace_demo.server import VOSpace
@@ -291,55 +288,3 @@ def test_a_failure_counts_only_for_the_step_that_is_due(site: Site) -> None:
     fail_long_ago = record(verb="download", status=1, result={"failed": {tile: "x"}})
     (stamps.directory / "runs.jsonl").write_text(fail_long_ago)
     assert status(site, f"TILES={tile}", "PARTIAL=yes")["state"] == "incomplete there"
-
-
-def make_random(site: Site, count: int) -> None:
-    """Write stamps and archives in which anything may differ from anything, without any order."""
-    chance = random.Random(7)
-    stamps = Stamps(site.directory / "stamps", "mccd")
-    (site.directory / "archives").mkdir()
-    tiles = numbers(count)
-    site.list_tiles(*tiles)
-    for tile in tiles:
-        there, lacking, before, done = [], [], {}, {}
-        steady = chance.random() < 0.5  # most of a tile is of one kind, as it is in life
-        kind = chance.randrange(12)
-        for name in names(tile):
-            one = kind if steady and chance.random() < 0.9 else chance.randrange(8)
-            archive = Archive(name, chance.randrange(1, 4), chance.choice(["0" * 32, "1" * 32, None]), date_of(DATE_NS))
-            (lacking if one == 0 else there).append(name if one == 0 else archive)
-            if one == 1 or (one == 0 and steady):
-                continue
-            changed = replace(archive, date=date_of(DATE_NS - 10**9)) if one == 2 else archive
-            changed = replace(changed, md5="2" * 32, bytes=2) if one == 3 else changed
-            verified = Verified(changed, changed.md5 or "3" * 32, DATE_NS)
-            if one != 4:
-                before[name] = verified
-            if chance.random() < 0.5:
-                md5 = chance.choice([verified.md5, verified.md5, "4" * 32])
-                done[name] = replace(verified, mtime_ns=0 if one in (5, 6) else DATE_NS, md5=md5)
-            if one != 5:
-                path = site.directory / "archives" / name
-                path.write_bytes(bytes(changed.bytes + (one == 6)))
-                os.utime(path, ns=(DATE_NS + (one == 7),) * 2)
-        stamp = Stamp("vos:nowhere", tuple(there), tuple(lacking))
-        newer = chance.random() < 0.3
-        stamps.write(INCOMPLETE if lacking else AVAILABLE, tile, stamp.text(), DATE_NS + newer)
-        repeats = before.keys() == {one.name for one in there} and all(before[one.name].archive == one for one in there)
-        if before:
-            stamps.write(DOWNLOADED, tile, Record("vos:nowhere", before).text(), DATE_NS + newer - (not repeats))
-        if done and chance.random() < 0.7:
-            stamps.write(EXTRACTED, tile, Record("vos:nowhere", done).text(), DATE_NS)
-    stamps.listing.write_text("")
-
-
-def test_status_holds_up_the_tiles_that_are_missing_and_says_the_same_of_them(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_random(site, 150)
-    missing = dict(line.split(": ", 1) for line in site.done("missing", "V=1").splitlines() if line[0].isdigit())
-    assert 75 < len(missing) < 150
-    monkeypatch.chdir(site.directory)
-    found = survey(Settings.parse([]), Stamps(Path("stamps"), "mccd"))
-    assert {one.tile: one.why for one in found.tiles if one.why} == missing
-    assert len({one.state for one in found.tiles}) >= 6

@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from retrieve.archives import Archive, Held, Verified
-from retrieve.decisions import Decision, decide, md5_may_be_old
+from retrieve.decisions import (
+    DAMAGED,
+    EMPTY,
+    NEWER,
+    NOT_AT_SOURCE,
+    NOT_FETCHED,
+    NOT_LISTED,
+    Decision,
+    Lack,
+    decide,
+    lack_of,
+    md5_may_be_old,
+)
+from retrieve.stamps.lines import read_stamp
+from retrieve.stamps.stamps import Record
 
 OLD, NEW = "2021-08-05T11:25:32.123", "2021-08-06T11:25:32.123"
 A, B = "a" * 32, "b" * 32
@@ -65,6 +79,57 @@ def test_what_is_done_about_an_archive(
 ) -> None:
     assert decide(wanted, verified, here) is vault
     assert decide(wanted, verified, here, md5_may_be_old=True) is cavern
+
+
+@pytest.mark.parametrize(
+    ("wanted", "verified", "here", "vault", "cavern"),
+    [
+        # Not at the source.
+        (None, None, None, NOT_AT_SOURCE, NOT_AT_SOURCE),
+        (None, as_verified(A, OLD), None, NOT_AT_SOURCE, NOT_AT_SOURCE),
+        (Archive("x", 0, None, "-"), as_verified(A, OLD), None, EMPTY, EMPTY),
+        (Archive("x", 0, None, "-"), None, held(OLD), None, None),
+        (None, None, held(OLD), None, None),
+        (None, as_verified(A, OLD), held(OLD), None, None),
+        # No file, or one of which nothing is known.
+        (at_source(A), None, None, NOT_FETCHED, NOT_FETCHED),
+        (at_source(A), as_verified(A, NEW), None, NOT_FETCHED, NOT_FETCHED),
+        (at_source(A), None, held(NEW), NOT_FETCHED, NOT_FETCHED),
+        # As it was verified.
+        (at_source(A), as_verified(A, NEW), held(NEW), None, None),
+        (at_source(None), as_verified(None, NEW), held(NEW), None, None),
+        (at_source(A), as_verified(A, NEW, own=B), held(NEW), None, None),
+        # Cut or altered since.
+        (at_source(A), as_verified(A, NEW), held(NEW, size=9), DAMAGED, DAMAGED),
+        (at_source(A), as_verified(A, NEW), held(NEW, later_ns=1), DAMAGED, DAMAGED),
+        (at_source(None), as_verified(None, NEW), held(NEW, later_ns=1), DAMAGED, DAMAGED),
+        # Another content at the source, whatever became of the file here.
+        (at_source(B), as_verified(A, OLD), held(OLD), NEWER, NEWER),
+        (at_source(B, OLD), as_verified(A, OLD), held(OLD), NEWER, NEWER),
+        (at_source(None), as_verified(None, OLD), held(OLD), NEWER, NEWER),
+        (at_source(A), as_verified(None, OLD), held(OLD), NEWER, NEWER),
+        (at_source(B), as_verified(A, OLD), held(OLD, size=9), NEWER, NEWER),
+        # A newer date with the MD5 that it had: the same bytes, but on Cavern perhaps rewritten ones under an old MD5.
+        (at_source(A), as_verified(A, OLD), held(OLD), None, NEWER),
+        (at_source(A), as_verified(A, OLD), held(OLD, size=9), DAMAGED, NEWER),
+    ],
+)
+def test_why_an_archive_lacks_here(
+    wanted: Archive | None, verified: Verified | None, here: Held | None, vault: str | None, cavern: str | None
+) -> None:
+    # As the survey asks: with the line of the record.
+    line = verified and next(iter(read_stamp(Record("vos:x", {"x": verified}).text())[1].values()))
+    assert lack_of(wanted, line, here) == vault
+    assert lack_of(wanted, line, here, md5_may_be_old=True) == cavern
+    if wanted is not None and wanted.bytes:
+        assert (decide(wanted, verified, here) is KEEP) == (vault is None), "what does not lack is kept"
+        assert (decide(wanted, verified, here, md5_may_be_old=True) is KEEP) == (cavern is None)
+
+
+def test_a_lack_names_two_archives_and_counts_more() -> None:
+    assert str(Lack(NEWER, ("a.tgz", "b.tgz"))) == "newer at the source: a.tgz, b.tgz"
+    assert str(Lack(NOT_FETCHED, ("a.tgz", "b.tgz", "c.tgz"))) == "not fetched: 3 archives"
+    assert str(Lack(NOT_LISTED, (), "not listed yet; run 'make avail'")) == "not listed yet; run 'make avail'"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieve.archives import Archive, Verified
+from retrieve.archives import Archive, Verified, same_content
 from retrieve.delivery.part import Part, Sink, part_path
 from retrieve.delivery.pool import Stopped
 from retrieve.errors import AccessError, Gone, SourceError, Transient
@@ -166,7 +166,7 @@ class Fetcher:
             if part.confirmed and not part.archive.md5:
                 # Only the node tells of what these bytes are: it must not have changed while they came.
                 now = self.container.look_up(part.archive.name)
-                if now is None or not now.same_content(part.archive):
+                if now is None or not same_content(now, part.archive):
                     raise SourceError("it changes at the source while it is fetched; run 'make avail' later")
             return self._keep(part, md5)
         part.drop()
@@ -209,4 +209,4 @@ def is_same(now: Archive, listed: Archive, container: Container) -> bool:
 
     Where an MD5 may be old, it does so only with the same date: the file may have been rewritten under its old MD5.
     """
-    return now.same_content(listed) and (now.date == listed.date or not container.md5_may_be_old)
+    return same_content(now, listed, md5_may_be_old=container.md5_may_be_old)

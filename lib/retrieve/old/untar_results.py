@@ -60,8 +60,8 @@ def _by_tile(held: dict[str, Held], products: ProductSet) -> dict[str, list[str]
 
 def _record(tile: str, held: dict[str, Held], stamps: Stamps, settings: Settings) -> None:
     """Write down the archives of a tile as they are, for `untar` to go by, unless they are as they were last time."""
-    before = stamps.downloaded(tile)
-    if is_here(before, held) and before.verified.keys() == held.keys():
+    before = stamps.lines(DOWNLOADED, tile)[1]
+    if is_here(before, held) and before.keys() == held.keys():
         return
     now = {}
     for name, one in held.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from string import Template
@@ -116,17 +116,13 @@ def _data(found: Survey) -> str:
     where = centres(one.tile for one in tiles if is_on_sky(one.tile))
     places = zip(where.ra.deg.round(3).tolist(), where.dec.deg.tolist(), strict=True)
     rows = [
-        [one.tile, STATES.index(one.state), one.why, one.bytes, _minute(one.date_ns)]
+        [one.tile, STATES.index(one.state), one.why, one.bytes, one.date[:16].replace("T", " ")]
         + ([*next(places)] if is_on_sky(one.tile) else [None, None])
         for one in tiles
     ]
     text = json.dumps({"states": STATES, "tiles": rows}, separators=(",", ":"), ensure_ascii=False)
     # Nothing in it may end the element that it is in.
     return text.replace("<", "\\u003c")
-
-
-def _minute(date_ns: int) -> str:
-    return f"{datetime.fromtimestamp(date_ns // 10**9, UTC):%Y-%m-%d %H:%M}" if date_ns else ""
 
 
 def _chips(found: Survey, settings: Settings) -> str:

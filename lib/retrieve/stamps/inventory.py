@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
+
 from retrieve.archives import Held
 from retrieve.host.disk import scan
 from retrieve.settings import Settings
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
+from retrieve.stamps.lines import Line
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
 from retrieve.tiles import read_lists, union
 
 
@@ -33,8 +37,10 @@ def held_archives(settings: Settings) -> dict[str, Held]:
     return scan(settings.archives, owned if shard else match)
 
 
-def held_or_freed(stamps: Stamps, tile: str, held: dict[str, Held]) -> tuple[Record, dict[str, Held]]:
-    """Give the record of a tile, and what is held; with archives that were freed as if they were still here.
+def held_or_freed(
+    record: dict[str, Line], unpacked: dict[str, Line], held: Mapping[str, Held]
+) -> tuple[dict[str, Line], Mapping[str, Held]]:
+    """Give the lines of a tile's record, and what is held; with archives that were freed as if they were still here.
 
     =====================================  ===================================  =================================
     on disk                                unpacked and freed (``KEEP=no``)     counts as
@@ -45,39 +51,18 @@ def held_or_freed(stamps: Stamps, tile: str, held: dict[str, Held]) -> tuple[Rec
     no                                     yes                                  held as it was recorded
     =====================================  ===================================  =================================
     """
-    record = stamps.downloaded(tile)
-    if is_here(record, held):
-        return record, held
-    freed = {
-        name: one for name, one in stamps.extracted(tile).verified.items() if one.mtime_ns == 0 and name not in held
-    }
+    freed = {name: one for name, one in unpacked.items() if one.freed and name not in held}
     if not freed:
         return record, held
-    verified = freed | record.verified
-    here = {name: held[name] for name in verified if name in held}
-    for name, one in freed.items():
-        if verified[name].md5 == one.md5:
-            here[name] = Held(verified[name].archive.bytes, verified[name].mtime_ns)
-    return Record(record.source, verified), here
+    lines = freed | record
+    here = {
+        name: Held(lines[name].bytes, lines[name].mtime_ns)
+        for name, one in freed.items()
+        if lines[name].own_md5 == one.own_md5
+    }
+    return lines, ChainMap(here, held)
 
 
-def untouched(text: str, held: dict[str, Held]) -> list[list[str]]:
-    """Give the fields of the record that a stamp's text is, by line, if `is_here` holds for it; else nothing.
-
-    Without making objects of thousands of stamps.
-    """
-    rows = [line.split("\t") for line in text.split("\n")[1:-1]]
-    try:
-        for row in rows:
-            if held[row[0]] != (int(row[1]), int(row[4])):
-                return []
-    except (LookupError, ValueError):
-        return []
-    return rows
-
-
-def is_here(record: Record, held: dict[str, Held]) -> bool:
+def is_here(record: dict[str, Line], held: Mapping[str, Held]) -> bool:
     """Whether all archives of a record look as they did when they were verified."""
-    return bool(record.verified) and all(
-        held.get(name) == Held(one.archive.bytes, one.mtime_ns) for name, one in record.verified.items()
-    )
+    return bool(record) and not any(held.get(name) != (one.bytes, one.mtime_ns) for name, one in record.items())

@@ -17,13 +17,12 @@ from retrieve.errors import RetrieveError
 from retrieve.host.disk import hold, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.shards import Shard
+from retrieve.stamps.lines import NONE, Line, read_stamp
 
 #: The states of a tile, which are the names of the directories of stamps.
 AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
     "available", "incomplete", "downloaded", "extracted", "missing"
 )  # fmt: skip
-
-_NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Stamp:
         Of an archive that lacks, bytes is ``-``, or 0 if it is empty.
         """
         lines = [f"# {self.source}", *map(_archive_line, self.archives)]
-        lines += ["\t".join((name, "0" if name in self.empty else _NONE, _NONE, _NONE)) for name in self.lacking]
+        lines += ["\t".join((name, "0" if name in self.empty else NONE, NONE, NONE)) for name in self.lacking]
         return "\n".join(lines) + "\n"
 
     @property
@@ -71,10 +70,10 @@ class Stamp:
         ValueError
             If it is not a stamp.
         """
-        source, rows = rows_of(text)
-        archives = tuple(_archive(row) for row in rows if row[1] not in (_NONE, "0"))
-        lacking = {row[0]: row[1] for row in rows if row[1] in (_NONE, "0")}
-        return cls(source, archives, tuple(lacking), tuple(name for name, size in lacking.items() if size == "0"))
+        source, lines = read_stamp(text)
+        archives = tuple(one.archive() for one in lines.values() if one.bytes)
+        lacking = tuple(one.name for one in lines.values() if not one.bytes)
+        return cls(source, archives, lacking, tuple(name for name in lacking if lines[name].bytes == 0))
 
 
 @dataclass(frozen=True)
@@ -101,42 +100,17 @@ class Record:
         ValueError
             If it is not a record.
         """
-        source, rows = rows_of(text)
-        return cls(source, {row[0]: _verified(row) for row in rows})
+        source, lines = read_stamp(text)
+        return cls(source, {name: one.verified() for name, one in lines.items()})
 
 
 def _archive_line(archive: Archive) -> str:
-    return f"{archive.name}\t{archive.bytes}\t{archive.md5 or _NONE}\t{archive.date}"
-
-
-def rows_of(text: str) -> tuple[str, list[list[str]]]:
-    """Source of a stamp or a record, and the fields of its lines.
-
-    Raises
-    ------
-    ValueError
-        If it is neither, or not all of one.
-    """
-    if not text.startswith("# ") or not text.endswith("\n"):
-        raise ValueError("not a stamp, or not all of one")
-    first, *lines = text.splitlines()
-    rows = [line.split("\t") for line in lines]
-    if rows and min(map(len, rows)) < 4:
-        raise ValueError("not a stamp: a line has too few fields")
-    return first[2:], rows
-
-
-def _archive(row: list[str]) -> Archive:
-    return Archive(row[0], int(row[1]), None if row[2] == _NONE else row[2], row[3])
+    return f"{archive.name}\t{archive.bytes}\t{archive.md5 or NONE}\t{archive.date}"
 
 
 def _verified_line(one: Verified) -> str:
     line = f"{_archive_line(one.archive)}\t{one.mtime_ns}"
     return line if one.md5 == one.archive.md5 else f"{line}\t{one.md5}"
-
-
-def _verified(row: list[str]) -> Verified:
-    return Verified(_archive(row), row[5] if len(row) > 5 else row[2], int(row[4]))
 
 
 class Stamps:
@@ -181,23 +155,24 @@ class Stamps:
 
     def read(self, state: str, tile: str) -> tuple[str, int] | None:
         """Text of a stamp and its mtime in nanoseconds, both of the same file; None without one."""
-        try:
-            # A path as text: thousands of stamps are read at a time.
-            with open(f"{self.directory}/{state}/{tile}", "rb") as file:  # noqa: PTH123
-                return file.read().decode(), os.fstat(file.fileno()).st_mtime_ns
-        except FileNotFoundError:
-            return None
-
-    def text(self, state: str, tile: str) -> str:
-        """Text of a stamp; empty without one."""
+        # Thousands of stamps are read at a time: the path is text, and the file has no buffer.
         try:
             descriptor = os.open(f"{self.directory}/{state}/{tile}", os.O_RDONLY)
         except FileNotFoundError:
-            return ""
+            return None
         try:
-            return os.read(descriptor, os.fstat(descriptor).st_size).decode()
+            status = os.fstat(descriptor)
+            return os.read(descriptor, status.st_size).decode(), status.st_mtime_ns
         finally:
             os.close(descriptor)
+
+    def lines(self, state: str, tile: str) -> tuple[str, dict[str, Line]]:
+        """Source of a stamp and its lines by name; none without it, or if it is damaged."""
+        found = self.read(state, tile)
+        try:
+            return read_stamp(found[0]) if found else ("", {})
+        except ValueError:
+            return "", {}
 
     def source(self, tile: str) -> tuple[Stamp, int] | None:
         """What is at the source of a tile, complete or not, and the mtime of that stamp."""
@@ -220,7 +195,7 @@ class Stamps:
         found = self.read(DOWNLOADED, tile)
         try:
             return (Record.parse(found[0]), found[1]) if found else None
-        except (ValueError, IndexError):
+        except ValueError:
             return None
 
     def extracted(self, tile: str) -> Record:
@@ -231,7 +206,7 @@ class Stamps:
         found = self.read(EXTRACTED, tile)
         try:
             return Record.parse(found[0]) if found else Record()
-        except (ValueError, IndexError):
+        except ValueError:
             return Record()
 
     def write(

@@ -9,11 +9,10 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from retrieve.archives import Held
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, listed_tiles
-from retrieve.stamps.stamps import DOWNLOADED, Stamps
-from retrieve.standing.survey import unpacked_at, written_at
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+from retrieve.standing.history import unpacked_at, written_at
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -71,18 +70,18 @@ def list_held(settings: Settings, stamps: Stamps) -> Manifest:
     held = held_archives(settings)
     found = Manifest()
     for tile in listed_tiles(settings, stamps):
-        record, here = held_or_freed(stamps, tile, held)
-        if not record.verified:
+        (source, lines), (source_before, done) = (stamps.lines(state, tile) for state in (DOWNLOADED, EXTRACTED))
+        lines, here = held_or_freed(lines, done, held)
+        if not lines:
             continue
-        done = stamps.extracted(tile)
-        uri = _uri(record.source or done.source)
+        uri = _uri(source or source_before)
         stamped, unpacked = written_at(stamps.path(DOWNLOADED, tile)), unpacked_at(stamps, tile)
         for product in settings.product_set():
             name = product.archive(tile)
-            one = record.verified.get(name)
+            one = lines.get(name)
             if one is None or name not in here:
                 continue
-            if here[name] != Held(one.archive.bytes, one.mtime_ns):
+            if here[name] != (one.bytes, one.mtime_ns):
                 found.left_out.append(name)
                 continue
             named = written_at(settings.archives / name)
@@ -92,11 +91,11 @@ def list_held(settings: Settings, stamps: Stamps) -> Manifest:
                     product.name,
                     name,
                     f"{uri}/{name}",
-                    one.archive.bytes,
-                    one.md5,
-                    one.archive.date,
+                    one.bytes,
+                    one.own_md5,
+                    one.date,
                     _iso(min((time for time in (named, stamped) if time), default=None)),
-                    _iso(unpacked) if name in done.verified and done.verified[name].md5 == one.md5 else "",
+                    _iso(unpacked) if name in done and done[name].own_md5 == one.own_md5 else "",
                 )
             )
     return found

@@ -13,17 +13,8 @@ from retrieve.settings import Settings
 from retrieve.stamps.members import read_members
 from retrieve.stamps.runs import read_runs
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
-from retrieve.standing.survey import (
-    UNSEEN,
-    ArchiveStanding,
-    Failure,
-    Standing,
-    last_failures,
-    md5_of_row,
-    stand,
-    unpacked_at,
-    written_at,
-)
+from retrieve.standing.history import Failure, last_failures, unpacked_at, written_at
+from retrieve.standing.survey import UNSEEN, ArchiveStanding, Standing, stand
 from retrieve.wording import size, some, table
 
 
@@ -58,7 +49,7 @@ class Story:
         text = [f"{one.tile}: {one.state}" + (f" ({one.why})" if one.why else "")]
         there = [archive for archive in self.archives if archive.there]
         if self.source:
-            newest = f", newest of {_of_source(date_of(one.date_ns))}" if there else ""
+            newest = f", newest of {_of_source(one.date)}" if there else ""
             text.append(
                 f"at '{self.source}': {len(there)} of {some(len(self.archives), 'archive')}, {size(one.bytes)}{newest}"
             )
@@ -136,7 +127,7 @@ def _row(one: ArchiveStanding) -> tuple[str, ...]:
     if not one.there:
         absent = "empty there" if one.lack == EMPTY else "not there"
         return one.name, "-", "-", here, absent if one.lack else one.state
-    return one.name, size(one.bytes), _of_source(one.there[3]), here, one.state
+    return one.name, size(one.there.bytes), _of_source(one.there.date), here, one.state
 
 
 def _archive_data(one: ArchiveStanding) -> dict[str, Any]:
@@ -145,9 +136,9 @@ def _archive_data(one: ArchiveStanding) -> dict[str, Any]:
         "product": one.product,
         "name": one.name,
         "state": one.state,
-        "there": there and {"bytes": one.bytes, "md5": None if there[2] == "-" else there[2], "date": there[3]},
+        "there": there and {"bytes": there.bytes, "md5": there.md5, "date": there.date},
         "here": held and {"bytes": held.bytes, "date": date_of(held.mtime_ns)},
-        "verified": before and {"bytes": int(before[1]), "md5": md5_of_row(before), "date": before[3]},
+        "verified": before and {"bytes": before.bytes, "md5": before.own_md5, "date": before.date},
         "freed": one.freed,
     }
 

@@ -1,0 +1,124 @@
+"""What is read in a stamp: the literal text of every state, as earlier versions wrote it, and what is no stamp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from retrieve.archives import Archive, Held, Verified
+from retrieve.stamps.inventory import held_or_freed, is_here
+from retrieve.stamps.lines import Line, read_stamp
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
+
+DATE, DATE_NS = "2021-08-05T11:25:32.123", 1_628_162_732_123_000_000
+LATER, LATER_NS = "2021-08-06T09:00:01.5", 1_628_240_401_500_000_000
+A, B = "a" * 32, "b" * 32
+SOURCE = "vos:cfis/cosmostat/kilbinger/results"
+ONE, TWO, THREE = "final_cat_182.308.tgz", "setools_mask_182.308.tgz", "pipeline_flag_182.308.tgz"
+
+#: Files of this text are on people's disks: it must stay as it is.
+AVAILABLE_TEXT = f"# {SOURCE}\n{ONE}\t1234\t{A}\t{DATE}\n{TWO}\t5\t-\t{LATER}\n"
+INCOMPLETE_TEXT = f"# {SOURCE}\n{ONE}\t1234\t{A}\t{DATE}\n{TWO}\t-\t-\t-\n{THREE}\t0\t-\t-\n"
+DOWNLOADED_TEXT = (
+    f"# {SOURCE}\n{ONE}\t1234\t{A}\t{DATE}\t{DATE_NS}\n{TWO}\t5\t-\t{LATER}\t{LATER_NS}\t{B}\n"
+    f"{THREE}\t7\t{A}\t{DATE}\t{DATE_NS}\t{B}\n"
+)
+EXTRACTED_TEXT = f"# {SOURCE}\n{ONE}\t1234\t{A}\t{DATE}\t0\n{TWO}\t5\t-\t{LATER}\t0\t{B}\n"
+
+FIRST, SECOND, THIRD = Archive(ONE, 1234, A, DATE), Archive(TWO, 5, None, LATER), Archive(THREE, 7, A, DATE)
+
+
+@pytest.mark.parametrize(
+    ("text", "stamp"),
+    [
+        (AVAILABLE_TEXT, Stamp(SOURCE, (FIRST, SECOND))),
+        (INCOMPLETE_TEXT, Stamp(SOURCE, (FIRST,), (TWO, THREE), (THREE,))),
+        (INCOMPLETE_TEXT.replace("\t0\t", "\t-\t"), Stamp(SOURCE, (FIRST,), (TWO, THREE))),
+        ("# /mnt/results\n", Stamp("/mnt/results", ())),
+    ],
+)
+def test_the_stamp_of_a_source_is_understood_and_written_byte_for_byte(text: str, stamp: Stamp) -> None:
+    assert Stamp.parse(text) == stamp
+    assert stamp.text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "verified"),
+    [
+        (DOWNLOADED_TEXT, [Verified(FIRST, A, DATE_NS), Verified(SECOND, B, LATER_NS), Verified(THIRD, B, DATE_NS)]),
+        (EXTRACTED_TEXT, [Verified(FIRST, A, 0), Verified(SECOND, B, 0)]),
+    ],
+)
+def test_a_record_is_understood_and_written_byte_for_byte(text: str, verified: list[Verified]) -> None:
+    record = Record(SOURCE, {one.archive.name: one for one in verified})
+    assert Record.parse(text) == record
+    assert list(Record.parse(text).verified) == list(record.verified), "in the order of the products"
+    assert record.text() == text
+
+
+def test_the_fields_of_a_line_have_names() -> None:
+    assert read_stamp(INCOMPLETE_TEXT)[1][TWO] == Line(TWO, None, None, "-", None, None)
+    assert read_stamp(DOWNLOADED_TEXT)[1][ONE] == Line(ONE, 1234, A, DATE, DATE_NS, A)
+    assert read_stamp(DOWNLOADED_TEXT)[1][THREE] == Line(THREE, 7, A, DATE, DATE_NS, B)
+    assert [one.freed for one in read_stamp(EXTRACTED_TEXT)[1].values()] == [True, True]
+    more = AVAILABLE_TEXT.replace(LATER, f"{LATER}\t{LATER_NS}\t{B}\tof a later version")
+    assert read_stamp(more)[1][TWO] == Line(TWO, 5, None, LATER, LATER_NS, B)
+    # So the record of a download is a stamp of the source, too.
+    assert Stamp.parse(DOWNLOADED_TEXT).archives == (FIRST, SECOND, THIRD)
+
+
+@pytest.mark.parametrize(
+    "text", ["", DOWNLOADED_TEXT[:-1], DOWNLOADED_TEXT[2:], DOWNLOADED_TEXT.replace("1234", "x"), f"# x\n{ONE}\t1\t-\n"]
+)
+def test_what_is_cut_or_altered_is_no_stamp_and_counts_as_none(text: str, tmp_path: Path) -> None:
+    for parse in (Stamp.parse, Record.parse):
+        with pytest.raises(ValueError, match=r"not|invalid"):
+            parse(text)
+    stamps = Stamps(tmp_path, "mccd")
+    for state in (AVAILABLE, DOWNLOADED, EXTRACTED):
+        stamps.write(state, "182.308", text, DATE_NS)
+    assert (stamps.source("182.308"), stamps.downloaded("182.308")) == (None, Record())
+    assert stamps.lines(DOWNLOADED, "182.308") == ("", {})
+    assert (stamps.extracted("182.308"), stamps.downloaded_with_mtime("182.308")) == (Record(), None)
+
+
+@pytest.mark.parametrize("text", [AVAILABLE_TEXT, INCOMPLETE_TEXT, f"# {SOURCE}\n{ONE}\t-\t-\t-\t{DATE_NS}\n"])
+def test_the_stamp_of_a_source_is_no_record(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a record|invalid"):
+        Record.parse(text)
+
+
+def test_a_record_is_here_while_each_file_is_as_it_was_verified() -> None:
+    record = read_stamp(DOWNLOADED_TEXT)[1]
+    files = {ONE: Held(1234, DATE_NS), TWO: Held(5, LATER_NS), THREE: Held(7, DATE_NS)}
+    assert is_here(record, files)
+    for other in (Held(6, LATER_NS), Held(5, LATER_NS + 1)):
+        assert not is_here(record, files | {TWO: other})
+    assert not is_here(record, {ONE: files[ONE]})
+    assert not is_here({}, files), "nothing was verified"
+    assert not is_here(read_stamp(AVAILABLE_TEXT)[1], files), "it is not known how the files looked"
+
+
+def test_what_was_freed_counts_as_held_while_it_is_the_content_that_was_recorded_last() -> None:
+    record, unpacked = read_stamp(DOWNLOADED_TEXT)[1], read_stamp(EXTRACTED_TEXT)[1]
+    third = {THREE: Held(7, DATE_NS)}
+    lines, here = held_or_freed(record, unpacked, third)
+    assert lines == record
+    assert dict(here) == third | {ONE: Held(1234, DATE_NS), TWO: Held(5, LATER_NS)}
+    assert is_here(lines, here)
+    # What is on disk counts as what it is; what was unpacked of another content does not count.
+    other = unpacked | {TWO: unpacked[TWO]._replace(own_md5=A)}
+    lines, here = held_or_freed(record, other, third | {ONE: Held(1, 1)})
+    assert dict(here) == third | {ONE: Held(1, 1)}
+    # The record of the download may be gone.
+    lines, here = held_or_freed({}, unpacked, third)
+    assert (lines, here[ONE], here[THREE]) == (unpacked, Held(1234, 0), third[THREE])
+
+
+def test_a_stamp_and_its_mtime_are_of_the_same_file(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    assert stamps.read(INCOMPLETE, "182.308") is None
+    stamps.write(INCOMPLETE, "182.308", INCOMPLETE_TEXT, DATE_NS)
+    assert stamps.read(INCOMPLETE, "182.308") == (INCOMPLETE_TEXT, DATE_NS)
+    assert stamps.source("182.308") == (Stamp.parse(INCOMPLETE_TEXT), DATE_NS)
