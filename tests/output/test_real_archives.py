@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from retrieve.formats.gunzip import GzipError, gunzip
-from retrieve.formats.tar import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, TarStream
+from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK
+from retrieve.formats.tar import TarStream
 from retrieve.output.tree import Refused
 from retrieve.output.unpack import Content, unpack
 from retrieve.stamps.members import read_members

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieve.formats.tar import is_header
+from retrieve.formats.header import is_header
 
 #: The longest piece, in bytes: a small archive is one piece, and memory does not grow with a large one.
 PIECE = 4 << 20

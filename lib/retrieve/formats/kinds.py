@@ -6,7 +6,8 @@ from pathlib import Path
 
 from retrieve.formats import fits
 from retrieve.formats.gunzip import GzipError, gunzip
-from retrieve.formats.tar import TarError, TarStream, is_header
+from retrieve.formats.header import TarError, is_header
+from retrieve.formats.tar import TarStream
 
 
 def unsound(path: Path) -> str | None:

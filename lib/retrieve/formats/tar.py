@@ -2,20 +2,29 @@
 
 `tarfile` takes a damaged header in the middle of an archive for its end, so that members would vanish without a word.
 Here each header's checksum counts, sizes are what the stream holds, and after the end come only zeros.
-
-The formats are those of POSIX.1-2017 (ustar and pax) and GNU tar's manual, "Basic Tar Format".
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from struct import Struct
-from typing import NamedTuple
-from zlib import adler32
 
-_BLOCK = 512
-_ZEROS = bytes(_BLOCK)
+from retrieve.formats.header import (
+    BLOCK,
+    DIRECTORY,
+    REGULAR,
+    ZEROS,
+    Member,
+    TarError,
+    check_sum,
+    decimal,
+    describe,
+    number,
+    records,
+    sum_of,
+    text_of,
+)
+
 #: Extended headers and long names that are longer than this are no honest ones, in bytes.
 _LONGEST_NAME = 1 << 20
 #: A sparse file of more pieces than this is no honest one: their places are held in memory.
@@ -23,52 +32,11 @@ _MOST_SPANS = 1 << 18
 #: A member up to this size comes in one piece, in bytes.
 WHOLE = 4 << 20
 
-REGULAR, DIRECTORY, HARD_LINK, SYMBOLIC_LINK = "file", "directory", "hard link", "symbolic link"
-_KINDS = {
-    b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMBOLIC_LINK,
-    b"3": "character device", b"4": "block device", b"5": DIRECTORY, b"D": DIRECTORY, b"6": "named pipe",
-    b"M": "part of a file that begins on another volume",
-}  # fmt: skip
 #: Kinds of headers that are followed by blocks of content, besides files.
 _WITH_CONTENT = (b"D", b"V")
-#: name, size, mtime, type, target, magic, prefix
-_HEADER = Struct("100s24x12s12s8xc100s6s82x155s12x")
 #: A header as most are, of a file, a directory or a long name, without a prefix: size, mtime, checksum, type.
 _USUAL = re.compile(rb"(?s)[^\0].{123}([0-7]{11})[\0 ]([0-7]{11})[\0 ]([0-7]{6})\0 ([05xL])\0.{187}\0").match
-
-
-_ONLY_PATH = re.compile(rb"([1-9]\d{0,6}) path=([^\n]+)\n\Z").match
-#: The records of a pax header that matter here; the others may hold anything.
-_RECORDS = re.compile(
-    rb"path|linkpath|size|mtime|GNU\.sparse\.(major|size|realsize|name|map|offset|numbytes)"
-).fullmatch
 _SPARSE_SIZES = ("GNU.sparse.realsize", "GNU.sparse.size")
-
-
-class TarError(Exception):
-    """The stream is not a whole, regular tar archive; says where and why."""
-
-
-class Member(NamedTuple):
-    """A member of an archive as its headers describe it; nothing in it is to be trusted.
-
-    Attributes
-    ----------
-    name, target
-        Path, and where a link points to; bytes that are not UTF-8 are escaped as surrogates (PEP 383).
-    kind
-        `REGULAR`, `DIRECTORY`, `HARD_LINK`, `SYMBOLIC_LINK`, or the name of another kind.
-    bytes
-        Length of its content; of a sparse file with its holes.
-    mtime_ns
-        Modification time in nanoseconds since 1970.
-    """
-
-    name: str
-    target: str
-    kind: str
-    bytes: int
-    mtime_ns: int
 
 
 class TarStream:
@@ -103,40 +71,40 @@ class TarStream:
         while True:
             if self._left or self._padding:
                 self._pass_over()
-            header = self._read(_BLOCK)
+            header = self._read(BLOCK)
             usual = _USUAL(header)
             if usual:
                 size, date, checksum, kind = usual.groups()
-                if int(checksum, 8) != _sum(header):
-                    _check_sum(header, header[148:156])
-            elif header == _ZEROS:
+                if int(checksum, 8) != sum_of(header):
+                    check_sum(header, header[148:156])
+            elif header == ZEROS:
                 if pax or long_name or long_target:
                     raise TarError("an extended header without a member")
                 self._read_end()
                 return
             else:
-                _check_sum(header, header[148:156])
+                check_sum(header, header[148:156])
                 size, kind = header[124:136], header[156:157]
             if kind in b"xXgLK":
-                text = self._extended(int(size, 8) if usual else _number(size, "size"))
+                text = self._extended(int(size, 8) if usual else number(size, "size"))
                 if kind in b"xX":
-                    pax = _pax(text)
+                    pax = records(text)
                 elif kind == b"g":
-                    pax_always |= _pax(text)
+                    pax_always |= records(text)
                 elif kind == b"L":
-                    long_name = _text(text.rstrip(b"\0"))
+                    long_name = text_of(text.rstrip(b"\0"))
                 else:
-                    long_target = _text(text.rstrip(b"\0"))
+                    long_target = text_of(text.rstrip(b"\0"))
                 continue
             if usual and not (pax_always or long_target or pax.keys() - {"path"}):
-                name = pax.get("path") or long_name or _text(header[:100].partition(b"\0")[0])
+                name = pax.get("path") or long_name or text_of(header[:100].partition(b"\0")[0])
                 kind_ = DIRECTORY if kind == b"5" or name.endswith("/") else REGULAR
                 member = Member(name, "", kind_, int(size, 8), int(date, 8) * 1_000_000_000)
             else:
-                member = _member(header, {**pax_always, **pax}, long_name, long_target)
+                member = describe(header, {**pax_always, **pax}, long_name, long_target)
             # Only what has content is followed by blocks of it; some writers give links and directories a size.
             self._left = member.bytes if member.kind == REGULAR or kind in _WITH_CONTENT else 0
-            self._padding = -self._left % _BLOCK
+            self._padding = -self._left % BLOCK
             self._spans = None
             if kind == b"S" or (pax and not pax.keys().isdisjoint(_SPARSE_SIZES)):
                 member = self._sparse(member, header, pax)
@@ -192,12 +160,12 @@ class TarStream:
         There are GNU tar's old format and its formats 0.0, 0.1 and 1.0 for pax, in which bsdtar writes, too.
         """
         if header[156:157] == b"S":
-            size = _number(header[483:495], "size")
+            size = number(header[483:495], "size")
             numbers = self._old_map(header)
         else:
-            size = _decimal(next(pax[key] for key in _SPARSE_SIZES if key in pax))
+            size = decimal(next(pax[key] for key in _SPARSE_SIZES if key in pax))
             if pax.get("GNU.sparse.major", "0") == "0":
-                numbers = [_decimal(text) for text in pax.get("GNU.sparse.map", "").split(",") if text]
+                numbers = [decimal(text) for text in pax.get("GNU.sparse.map", "").split(",") if text]
             else:
                 numbers = self._new_map()
         spans = list(zip(numbers[::2], numbers[1::2], strict=False))
@@ -214,12 +182,12 @@ class TarStream:
     def _old_map(self, header: bytes) -> list[int]:
         fields, more = bytearray(header[386:482]), header[482]
         while more:
-            block = self._read(_BLOCK)
+            block = self._read(BLOCK)
             fields += block[:504]
             more = block[504]
             if len(fields) > 24 * _MOST_SPANS:
                 raise TarError("a sparse file of too many pieces")
-        numbers = [_number(fields[at : at + 12], "size") for at in range(0, len(fields), 12)]
+        numbers = [number(fields[at : at + 12], "size") for at in range(0, len(fields), 12)]
         # What is not used is zeros.
         return [number for pair in zip(numbers[::2], numbers[1::2], strict=True) if pair[1] for number in pair]
 
@@ -229,11 +197,11 @@ class TarStream:
         rest = b""
         wanted = 1
         while len(numbers) < wanted:
-            if self._left < _BLOCK or len(rest) > 20:
+            if self._left < BLOCK or len(rest) > 20:
                 raise TarError("a sparse file whose map is malformed")
-            *lines, rest = (rest + self._read(_BLOCK)).split(b"\n")
-            self._left -= _BLOCK
-            numbers += [_decimal(_text(line)) for line in lines]
+            *lines, rest = (rest + self._read(BLOCK)).split(b"\n")
+            self._left -= BLOCK
+            numbers += [decimal(text_of(line)) for line in lines]
             wanted = 1 + 2 * numbers[0] if numbers else wanted
             if wanted > 2 * _MOST_SPANS:
                 raise TarError("a sparse file of too many pieces")
@@ -243,7 +211,7 @@ class TarStream:
         if size > _LONGEST_NAME:
             raise TarError(f"an extended header of {size} bytes")
         text = self._read(size)
-        self._read(-size % _BLOCK)
+        self._read(-size % BLOCK)
         return text
 
     def _read(self, size: int, problem: str = "it ends within a block") -> bytes:
@@ -257,7 +225,7 @@ class TarStream:
         while left:
             part = self._some(left)
             if not part:
-                raise TarError(problem if parts or size != _BLOCK else "it ends without an end mark")
+                raise TarError(problem if parts or size != BLOCK else "it ends without an end mark")
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
@@ -280,113 +248,6 @@ class TarStream:
             count += len(rest)
             if rest.count(0) != len(rest):
                 raise TarError("something follows its end mark")
-        if count % _BLOCK:
+        if count % BLOCK:
             raise TarError("it ends within a block")
         self.half_ended = not count
-
-
-def is_header(block: bytes) -> bool:
-    """Whether a block is the header of a member, by its checksum."""
-    try:
-        if len(block) == _BLOCK and block != _ZEROS:
-            _check_sum(block, block[148:156])
-            return True
-    except TarError:
-        pass
-    return False
-
-
-def _sum(header: bytes) -> int:
-    """Sum of a header's bytes, with spaces for its checksum.
-
-    The lower half of Adler-32 is 1 plus the sum of the bytes modulo 65521 (RFC 1950), which 256 bytes cannot reach: so
-    it counts the sum exactly, and ten times faster than `sum`.
-    """
-    halves = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF)
-    return halves - (adler32(header[148:156]) & 0xFFFF) - 1 + 8 * 32
-
-
-def _check_sum(header: bytes, field: bytes) -> None:
-    """Compare the header's checksum, counted with unsigned bytes or, as some old writers do, signed ones."""
-    expected = _number(field, "checksum")
-    unsigned = _sum(header)
-    if expected != unsigned and expected != unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:]):
-        raise TarError("a header whose checksum is wrong")
-
-
-def _number(field: bytes, what: str) -> int:
-    """Read an octal number, or GNU's base 256 for large ones."""
-    if field[0] & 0x80:
-        value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-        if field[0] & 0x40:
-            value -= 1 << (8 * len(field) - 1)
-    else:
-        digits = field.partition(b"\0")[0].strip(b" ")
-        if digits.strip(b"01234567"):
-            raise TarError(f"a header whose {what} is no number")
-        value = int(digits or b"0", 8)
-    if value < 0 and what == "size":
-        raise TarError("a member of negative size")
-    return value
-
-
-def _pax(text: bytes) -> dict[str, str]:
-    """Read the records of a pax header, each ``LENGTH KEY=VALUE`` and a line feed; give those that matter here."""
-    records = {}
-    spans = []
-    at = 0
-    only_path = _ONLY_PATH(text)
-    if only_path and int(only_path[1]) == len(text):
-        return {"path": _text(only_path[2])}
-    while at < len(text):
-        space = text.find(b" ", at, at + 10)
-        digits = text[at:space]
-        if space < 0 or not digits.isdigit():
-            raise TarError("a pax header that is malformed")
-        end = at + int(digits)
-        key, equals, value = text[space + 1 : end].partition(b"=")
-        if end > len(text) or not equals or not key or not value.endswith(b"\n"):
-            raise TarError("a pax header that is malformed")
-        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):  # the only ones that come several times
-            spans.append(_text(value[:-1]))
-        elif _RECORDS(key):
-            records[_text(key)] = _text(value[:-1])
-        at = end
-    return records | {"GNU.sparse.map": ",".join(spans)} if spans else records
-
-
-def _member(header: bytes, pax: dict[str, str], long_name: str | None, long_target: str | None) -> Member:
-    raw_name, raw_size, date, kind_byte, raw_target, magic, raw_prefix = _HEADER.unpack(header)
-    size = _number(raw_size, "size")
-    name = long_name or _text(raw_name.partition(b"\0")[0])
-    if magic == b"ustar\0" and raw_prefix[0] and not long_name:
-        name = _text(raw_prefix.partition(b"\0")[0]) + "/" + name
-    target = long_target or (_text(raw_target.partition(b"\0")[0]) if raw_target[0] else "")
-    # A record without a value stands for the header's own.
-    name = pax.get("GNU.sparse.name") or pax.get("path") or name
-    target = pax.get("linkpath") or target
-    size = _decimal(pax["size"]) if pax.get("size") else size
-    mtime_ns = _decimal_ns(pax["mtime"]) if pax.get("mtime") else _number(date, "date") * 1_000_000_000
-    if not -(1 << 63) <= mtime_ns // 1_000_000_000 < 1 << 63:
-        raise TarError(f"'{name}' has an impossible date")
-    kind = _KINDS.get(kind_byte, "member of an unknown kind")
-    if kind == REGULAR and name.endswith("/"):
-        kind = DIRECTORY  # as writers did before there was a type for it
-    return Member(name, target, kind, size, mtime_ns)
-
-
-def _decimal(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 20:
-        raise TarError("a pax header with a bad number")
-    return int(text)
-
-
-def _decimal_ns(text: str) -> int:
-    digits = text.removeprefix("-")
-    whole, _, fraction = digits.partition(".")
-    value = _decimal(whole) * 1_000_000_000 + _decimal(f"{fraction:0<9.9}")
-    return -value if text.startswith("-") else value
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")

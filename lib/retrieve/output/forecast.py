@@ -8,8 +8,9 @@ from pathlib import Path
 
 from retrieve.errors import RetrieveError
 from retrieve.formats.gunzip import GzipError, gunzip
+from retrieve.formats.header import DIRECTORY, TarError
 from retrieve.formats.kinds import is_tar
-from retrieve.formats.tar import DIRECTORY, TarError, TarStream
+from retrieve.formats.tar import TarStream
 from retrieve.output.staging import TileJob
 from retrieve.wording import size
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from retrieve.formats import fits
 from retrieve.formats.gunzip import GzipError, NoGzip, gunzip
+from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member, TarError
 from retrieve.formats.kinds import check_fits, is_fits
-from retrieve.formats.tar import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member, TarError, TarStream
+from retrieve.formats.tar import TarStream
 from retrieve.output.tree import NEW_FILE, OUTPUT, STAGING, Refused
 
 _DEEPEST = 64  # directories
