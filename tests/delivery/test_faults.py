@@ -325,15 +325,16 @@ def check_content(site: Site, container: Path, *archives: str) -> None:
     assert site.files("archives") == {name: (container / name).read_bytes() for name in archives}
 
 
-def test_parts_of_two_contents_are_never_mixed(site: Site, at: str, container: Path, space: VOSpace) -> None:
+def test_parts_of_two_contents_are_never_mixed(site: Site, vault: str, container: Path, space: VOSpace) -> None:
+    """Cavern serves no ranges: there, nothing is gone on with."""
     # The other content is shorter than what came of the first, as long as it, or longer.
     archives = [names(tile)[0] for tile in TILES[:6]]
     sizes = dict(zip(archives, (1_000_000, 3_000_000, 5_000_000) * 2, strict=True))
     site.list_tiles(*TILES[:6])
     for name in sizes:
         replace_by(container / name, sound(3_000_000, seed=1))
-        space.fault(Fault("cut", node=name, route="storage" if at.startswith("vos") else "files", at=2_000_000))
-    site.done("avail", f"INPUT_PATH={at}", "PRODUCTS=final_cat")
+        space.fault(Fault("cut", node=name, route="storage", at=2_000_000))
+    site.done("avail", f"INPUT_PATH={vault}", "PRODUCTS=final_cat")
     assert site.make("download", "RETRIES=0").returncode == 2
     for name, size in sizes.items():
         assert begun(site, name).stat().st_size == 2_000_000
