@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from retrieve.campaign.make import LOCK, make_command
 from retrieve.errors import RetrieveError, SourceError, Transient, remedy
+from retrieve.host.disk import room
 from retrieve.settings import Settings
 from retrieve.source.credentials import find, require_given
 from retrieve.source.opening import open_containers
@@ -191,12 +192,10 @@ def _room(name: str, directory: Path) -> Iterator[Check]:
     if problem:
         yield Check(name, False, problem)
         return
-    status = os.statvfs(_existing(directory))
-    free = status.f_bavail * status.f_frsize
-    # Some file systems make inodes as they go, and report none at all.
-    inodes = f" and {status.f_favail} inodes" if status.f_files else ""
-    text = f"'{directory}': {size(free)}{inodes} free"
-    if free < _BYTES or (status.f_files and status.f_favail < _INODES):
+    free = room(_existing(directory))
+    inodes = "" if free.inodes is None else f" and {free.inodes} inodes"
+    text = f"'{directory}': {size(free.bytes)}{inodes} free"
+    if free.bytes < _BYTES or (free.inodes is not None and free.inodes < _INODES):
         yield Check(name, False, f"{text}; make room, or give {name} another directory")
     else:
         yield Check(name, True, text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from retrieve.commands import avail
 from retrieve.delivery.delivery import Delivery, Tally
-from retrieve.delivery.forecast import check_space, look_ahead
+from retrieve.delivery.forecast import look_ahead
 from retrieve.delivery.plan import plan_download
 from retrieve.errors import RetrieveError, remedy
+from retrieve.host.disk import check_room
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
@@ -40,7 +41,7 @@ def main(settings: Settings) -> int:
             # So `untar` knows that there was a download, and that it had nothing.
             (stamps.directory / DOWNLOADED).mkdir(exist_ok=True)
         if not settings.force:
-            check_space(outlook, settings.archives)
+            check_room(outlook.need, outlook.files, settings.archives, "ARCHIVES")
         delivery = Delivery(plans, settings, stamps)
         if outlook.fetch.total():
             ends = delivery.access_ends()

@@ -1,8 +1,7 @@
-"""Forecast: what a download would fetch, and whether that fits on the disk."""
+"""Forecast: what a download would fetch, and the room that it needs on the disk."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from heapq import nlargest
@@ -11,7 +10,6 @@ from pathlib import Path
 from retrieve.decisions import Decision
 from retrieve.delivery.part import part_path
 from retrieve.delivery.plan import TilePlan
-from retrieve.errors import RetrieveError
 from retrieve.host.disk import hold
 from retrieve.products import ProductSet
 from retrieve.wording import size, some, table
@@ -86,29 +84,6 @@ def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path, job
                 replaced.append(_on_disk(old.bytes))
     need += sum(nlargest(jobs, replaced)) - sum(replaced)
     return Outlook(len(plans), fetch, sizes, keep, max(need, 0), files)
-
-
-def check_space(outlook: Outlook, directory: Path) -> None:
-    """Make sure that what is to be fetched fits.
-
-    Raises
-    ------
-    RetrieveError
-        With the figures, if it does not.
-    """
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
-    if outlook.need > free:
-        raise RetrieveError(
-            f"not enough space in '{directory}': {size(outlook.need)} are needed and {size(free)} are free; make room, "
-            "give ARCHIVES another directory, or FORCE=yes"
-        )
-    # Some file systems make inodes as they go, and report none at all.
-    if status.f_files and outlook.files > status.f_favail:
-        raise RetrieveError(
-            f"not enough inodes in '{directory}': {outlook.files} are needed and {status.f_favail} are free; remove "
-            "files, give ARCHIVES another directory, or FORCE=yes"
-        )
 
 
 def _on_disk(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Disk: what is in a directory, the MD5 of a file, and how a file is written so that it outlives a crash."""
+"""Disk: what is in a directory, whether more fits, the MD5 of a file, and writing that outlives a crash."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import ctypes
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from retrieve.archives import Held
+from retrieve.errors import RetrieveError
+from retrieve.wording import size
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -41,20 +44,67 @@ def sync_file_system(directory: Path) -> None:
     if syncfs is None:
         os.sync()
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(directory) as descriptor:
         if syncfs(descriptor):
             number = ctypes.get_errno()
             if number not in _CANNOT_SYNC:
                 raise OSError(number, os.strerror(number), str(directory))
             os.sync()
-    finally:
-        os.close(descriptor)
 
 
 @cache
 def _syncfs() -> ctypes._FuncPointer | None:
     return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class Room(NamedTuple):
+    """What is free on a disk: bytes, and inodes; None for these where the file system makes them as they are needed."""
+
+    bytes: int
+    inodes: int | None
+
+
+def room(directory: Path) -> Room:
+    """Say what is free on the disk of a directory."""
+    status = os.statvfs(directory)
+    return Room(status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None)
+
+
+def check_room(bytes_: int, files: int, directory: Path, setting: str, about: str = "") -> None:
+    """Make sure that so many more bytes and files fit on the disk of a directory.
+
+    Parameters
+    ----------
+    setting
+        The one that names the directory.
+    about
+        Stands before the figures; ``about `` if they are estimates.
+
+    Raises
+    ------
+    RetrieveError
+        With the figures, if they do not fit.
+    """
+    free = room(directory)
+    if bytes_ > free.bytes:
+        raise RetrieveError(
+            f"not enough space in '{directory}': {about}{size(bytes_)} are needed and {size(free.bytes)} are free; "
+            f"make room, give {setting} another directory, or FORCE=yes"
+        )
+    if free.inodes is not None and files > free.inodes:
+        raise RetrieveError(
+            f"not enough inodes in '{directory}': {about}{files} are needed and {free.inodes} are free; remove files, "
+            f"give {setting} another directory, or FORCE=yes"
+        )
 
 
 def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
@@ -63,7 +113,8 @@ def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
     A directory that does not exist holds none. What is not a regular file does not count.
     """
     try:
-        with os.scandir(directory) as entries:
+        # By its descriptor, so that each `stat` need not look up the directory again.
+        with _opened(directory) as descriptor, os.scandir(descriptor) as entries:
             return {
                 entry.name: Held((status := entry.stat()).st_size, status.st_mtime_ns)
                 for entry in entries
@@ -91,11 +142,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Have the names in a directory on disk, so that a rename outlives a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(directory) as descriptor:
         sync_file(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def new_md5() -> Digest:
