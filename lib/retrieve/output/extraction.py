@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from retrieve.errors import RetrieveError, remedy
+from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
-from retrieve.output.forecast import check_room, need
-from retrieve.output.staging import TileJob, TileOutcome, unpack_tile
+from retrieve.output.forecast import need
+from retrieve.output.placing import Placing, free
+from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile
 from retrieve.output.tree import OUTPUT
+from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
+from retrieve.stamps.stamps import EXTRACTED, Stamps
+from retrieve.wording import size, some
 
 #: Tiles are placed together, since each time syncs the file system twice: so many, or after so many seconds.
 _TILES, _SECONDS = 64, 10.0
@@ -23,45 +29,19 @@ _FEW = 8
 _HOPELESS = 10
 
 
-def extract(
-    workers: Workers, jobs: list[TileJob], place: Callable[[list[TileOutcome]], Iterable[TileOutcome]]
-) -> Iterator[TileOutcome]:
-    """Unpack tiles with as many processes as there are cores, and place them some at a time.
-
-    Parameters
-    ----------
-    place
-        Gives unpacked tiles their places and stamps, and says what became of them.
-
-    Yields
-    ------
-    TileOutcome
-        For each tile; not for all if the disk is full.
-    """
-    waiting: list[TileOutcome] = []
-    together = min(_TILES, max(_FEW, len(jobs) // _FEW))
-    hopeless = 0
-    due = time.monotonic() + _SECONDS
-    with closing(workers.map(unpack_tile, jobs)) as outcomes:
-        for outcome in outcomes:
-            if outcome.problem:
-                yield outcome
-                hopeless += outcome.full
-            else:
-                waiting.append(outcome)
-            if len(waiting) >= together or hopeless >= _HOPELESS or time.monotonic() > due:
-                yield from place(waiting)
-                waiting = []
-                due = time.monotonic() + _SECONDS
-            if hopeless >= _HOPELESS:
-                return
-    yield from place(waiting)
-
-
 @dataclass
 class Tally:
-    """What came of a run: counts, and the problem of each tile that failed."""
+    """What came of a run: counts, and the problem of each tile that failed.
 
+    Attributes
+    ----------
+    tiles
+        Number of tiles that were to be unpacked.
+    reopened
+        Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
+    """
+
+    tiles: int = 0
     done: int = 0
     archives: int = 0
     files: int = 0
@@ -71,46 +51,155 @@ class Tally:
     lacking: int = 0
     freed: int = 0
     freed_bytes: int = 0
+    reopened: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def untried(self) -> int:
+        """Number of tiles that were not tried, since the disk was full."""
+        return self.tiles - self.done - len(self.failed)
 
-def prepare(jobs: list[TileJob], settings: Settings) -> None:
-    """Make the output directory, and make sure that what is to be unpacked fits."""
-    if not jobs:
-        return
-    output = settings.dest / OUTPUT
-    if output.is_symlink() and not output.exists():
-        raise RetrieveError(f"'{output}' is a link to '{output.readlink()}', which is not there; make that directory")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
-    if not settings.force:
-        check_room(need(jobs), output)
-
-
-def unpack_tiles(outcomes: Iterable[TileOutcome], tally: Tally, progress: Progress) -> None:
-    """Unpack and place tiles, count what comes of them, and say what goes wrong."""
-    for outcome in outcomes:
-        progress.advance(1)
-        for line in _lines(outcome):
-            progress.say(line)
+    def count(self, outcome: TileOutcome) -> None:
+        """Count what became of a tile."""
         if outcome.problem:
-            tally.failed[outcome.tile] = outcome.problem
-            continue
+            self.failed[outcome.tile] = outcome.problem
+            return
         if outcome.refused or outcome.lacking:
-            tally.failed[outcome.tile] = "; ".join(outcome.refused + outcome.lacking)
+            self.failed[outcome.tile] = "; ".join(outcome.refused + outcome.lacking)
         else:
-            tally.done += 1
-        tally.archives += len(outcome.fresh)
-        tally.files += outcome.files
-        tally.outdone += len(outcome.outdone)
-        tally.left_out += outcome.left_out
-        tally.half_ended += outcome.half_ended
-        tally.lacking += len(outcome.lacking) + len(outcome.empty)
+            self.done += 1
+        self.archives += len(outcome.fresh)
+        self.files += outcome.files
+        self.outdone += len(outcome.outdone)
+        self.left_out += outcome.left_out
+        self.half_ended += outcome.half_ended
+        self.lacking += len(outcome.lacking) + len(outcome.empty)
+
+    def lines(self, destination: Path) -> Iterator[str]:
+        """Write it for people."""
+        tiles = f"{some(self.done, 'tile')} with {some(self.files, 'file')}"
+        unpacked = f"{some(self.archives, 'archive')} unpacked; {tiles} in '{destination / OUTPUT}'"
+        yield unpacked if self.tiles else "nothing to unpack"
+        for count, noun, text in (
+            (self.outdone, "file", "came from two archives with different content; the newer is there"),
+            (self.left_out, "link", "left out, to what is no file of the same archive"),
+            (self.half_ended, "archive", "with half an end mark; all that is before it is unpacked"),
+            (self.lacking, "archive", "without the file that it should hold; see above"),
+            (self.freed, "archive", f"deleted, {size(self.freed_bytes)} freed"),
+        ):
+            if count:
+                yield f"{some(count, noun)} {text}"
+
+    def problems(self) -> Iterator[str]:
+        """Say what is left to be done."""
+        if self.reopened:
+            yield f"{some(len(self.reopened), 'tile')} to be unpacked again; run 'make untar' again"
+        if self.failed:
+            more = f", and {self.untried} were not tried" if self.untried else ""
+            yield f"{len(self.failed)} of {some(self.tiles, 'tile')} failed{more}; see above"
+
+    def data(self) -> dict[str, object]:
+        """Write it for programs."""
+        counts = {name: value for name, value in vars(self).items() if name != "freed_bytes"}
+        return counts | {"untried": self.untried, "reopened": sorted(self.reopened)}
 
 
-def _lines(outcome: TileOutcome) -> Iterable[str]:
+class Extraction:
+    """Unpacks tiles with as many processes as there are cores, and places them some at a time.
+
+    Parameters
+    ----------
+    tiles
+        All tiles of the run: what a killed run left of them is removed, and with ``KEEP=no`` what was unpacked of them.
+    stale
+        Those to unpack.
+    """
+
+    def __init__(self, tiles: list[str], stale: set[str], settings: Settings, stamps: Stamps) -> None:
+        self._tiles = tiles
+        self._jobs = jobs_of(tiles, stale, settings, stamps)
+        self._settings = settings
+        self._stamps = stamps
+        self._placing = Placing(self._jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
+        self.tally = Tally(len(self._jobs), reopened=self._placing.reopened)
+
+    def run(self, workers: Workers) -> None:
+        """Unpack the tiles; what fails is in the tally, and said at once.
+
+        Raises
+        ------
+        RetrieveError
+            If there can be no output directory, or there is no room for what is to be unpacked.
+        """
+        if self._jobs:
+            self._prepare()
+        progress = Progress("untar", unit="tiles", total=len(self._jobs), quiet=self._settings.quiet)
+        try:
+            with progress, closing(self._outcomes(workers)) as outcomes:
+                for outcome in outcomes:
+                    progress.advance(1)
+                    for line in _problems(outcome):
+                        progress.say(line)
+                    self.tally.count(outcome)
+            if not self._settings.keep:
+                self._free()
+        finally:
+            clear(self._settings.dest, self._stamps, self._tiles)
+
+    def _prepare(self) -> None:
+        """Make the output directory, and make sure that what is to be unpacked fits."""
+        output = self._settings.dest / OUTPUT
+        if output.is_symlink() and not output.exists():
+            raise RetrieveError(
+                f"'{output}' is a link to '{output.readlink()}', which is not there; make that directory"
+            )
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
+        if not self._settings.force:
+            needed = need(self._jobs)
+            check_room(needed.bytes_on_disk, needed.files, output, "DEST", "about ")
+
+    def _outcomes(self, workers: Workers) -> Iterator[TileOutcome]:
+        """Say what became of each tile; not of all if the disk is full."""
+        waiting: list[TileOutcome] = []
+        together = min(_TILES, max(_FEW, len(self._jobs) // _FEW))
+        hopeless = 0
+        due = time.monotonic() + _SECONDS
+        with closing(workers.map(unpack_tile, self._jobs)) as outcomes:
+            for outcome in outcomes:
+                if outcome.problem:
+                    yield outcome
+                    hopeless += outcome.full
+                else:
+                    waiting.append(outcome)
+                if len(waiting) >= together or hopeless >= _HOPELESS or time.monotonic() > due:
+                    yield from self._placing.place(waiting)
+                    waiting = []
+                    due = time.monotonic() + _SECONDS
+                if hopeless >= _HOPELESS:
+                    return
+        yield from self._placing.place(waiting)
+
+    def _free(self) -> None:
+        for tile in self._stamps.tiles(EXTRACTED).keys() & self._tiles - self.tally.failed.keys():
+            count, bytes_ = free(tile, self._stamps, self._settings.archives)
+            self.tally.freed += count
+            self.tally.freed_bytes += bytes_
+
+
+def jobs_of(tiles: list[str], stale: set[str], settings: Settings, stamps: Stamps) -> list[TileJob]:
+    """Give the tiles of a run that are to be unpacked."""
+    limits = UNLIMITED if settings.force else Limits()
+    return [
+        TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
+        for tile in tiles
+        if tile in stale
+    ]
+
+
+def _problems(outcome: TileOutcome) -> Iterator[str]:
     if outcome.problem:
         yield outcome.problem
     yield from outcome.refused

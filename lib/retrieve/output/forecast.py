@@ -1,70 +1,63 @@
-"""Forecast: what is to be unpacked comes to, estimated beforehand, and whether that fits on the disk."""
+"""Forecast: what is to be unpacked comes to, and the room that it needs on the disk, estimated beforehand."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieve.errors import RetrieveError
 from retrieve.formats.gunzip import GzipError, gunzip
 from retrieve.formats.header import DIRECTORY, TarError
 from retrieve.formats.kinds import is_tar
 from retrieve.formats.tar import TarStream
 from retrieve.output.staging import TileJob
-from retrieve.wording import size
+from retrieve.wording import size, some
 
 #: Tiles whose archives are looked into, in order to know how many files a tile has.
 _LOOKED_INTO = 3
 #: The length at the end of a gzip stream is modulo this (RFC 1952).
 _WRAPS = 1 << 32
+#: Bytes that most file systems give a file at a time; some of networks say that it is megabytes, which it is not.
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Need:
     """What some tiles need on disk: bytes, and files with directories; and how many archives they have."""
 
+    tiles: list[str]
     archives: int
     bytes: int
     files: int
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes that they take up: a file ends within a block; tar's header and padding make up for a part of that."""
+        return self.bytes + self.files * (_BLOCK // 2 - 768)
+
+    def summary(self) -> str:
+        """Write it in a line."""
+        if not self.tiles:
+            return "nothing to unpack"
+        what, files = f"{some(self.archives, 'archive')} of {some(len(self.tiles), 'tile')}", some(self.files, "file")
+        return f"{what} to unpack: about {size(self.bytes)} in {files} and directories"
+
+    def data(self) -> dict[str, object]:
+        """Write it for programs."""
+        return {"tiles": self.tiles, "bytes": self.bytes, "files": self.files}
 
 
 def need(jobs: list[TileJob]) -> Need:
     """Estimate what the archives of some tiles that are not unpacked yet come to."""
     paths = {job.tile: _changed(job) for job in jobs}
-    some = jobs[:: max(len(jobs) // _LOOKED_INTO, 1)][:_LOOKED_INTO]
-    counted = sum(_count(path) for job in some for path in paths[job.tile])
-    files = -(-counted * len(jobs) // max(len(some), 1))
+    looked_into = jobs[:: max(len(jobs) // _LOOKED_INTO, 1)][:_LOOKED_INTO]
+    counted = sum(_count(path) for job in looked_into for path in paths[job.tile])
+    files = -(-counted * len(jobs) // max(len(looked_into), 1))
     return Need(
+        [job.tile for job in jobs],
         sum(map(len, paths.values())),
         sum(_unpacked_bytes(path) for several in paths.values() for path in several),
         files,
     )
-
-
-def check_room(needed: Need, destination: Path) -> None:
-    """Make sure that what is to be unpacked fits.
-
-    Raises
-    ------
-    RetrieveError
-        With the figures, if it does not.
-    """
-    status = os.statvfs(destination)
-    free = status.f_bavail * status.f_frsize
-    # A file ends within a block; tar's header and padding make up for a part of that.
-    wanted = needed.bytes + needed.files * max(status.f_frsize // 2 - 768, 0)
-    if wanted > free:
-        raise RetrieveError(
-            f"not enough space in '{destination}': about {size(wanted)} are needed and {size(free)} are free; make "
-            "room, give DEST another directory, or FORCE=yes"
-        )
-    # Some file systems make inodes as they go, and report none at all.
-    if status.f_files and needed.files > status.f_favail:
-        raise RetrieveError(
-            f"not enough inodes in '{destination}': about {needed.files} are needed and {status.f_favail} are free; "
-            "remove files, give DEST another directory, or FORCE=yes"
-        )
 
 
 def _changed(job: TileJob) -> list[Path]:
