@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -99,8 +100,17 @@ def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
 
 
 def md5_may_be_old(source: str) -> bool:
-    """Whether the MD5s at a source may be those of older bytes: Cavern keeps them when a mounted file is rewritten."""
-    return source.startswith("arc:") or "~arc/" in source
+    """Whether the MD5s at a source may be those of older bytes: Cavern keeps them when a mounted file is rewritten.
+
+    ==================================================  ===========
+    URI of the container                                may be old
+    ==================================================  ===========
+    ``arc:…``, ``vos://AUTHORITY~arc/…``, with ``!``    yes
+    ``vos:…``, ``vault:…``, the long forms of Vault     no
+    a local directory                                   no
+    ==================================================  ===========
+    """
+    return re.match(r"arc:|vos://[^/]*[~!]arc/", source) is not None
 
 
 @dataclass(frozen=True)

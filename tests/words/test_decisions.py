@@ -137,10 +137,13 @@ def test_a_lack_names_two_archives_and_counts_more() -> None:
     [
         ("arc:home/x", True),
         ("vos://cadc.nrc.ca~arc/home/x", True),
+        ("vos://cadc.nrc.ca!arc/home/x", True),
         ("vos:cfis/x", False),
+        ("vos:cfis/x~arc/y", False),
         ("vault:cfis/x", False),
         ("vos://cadc.nrc.ca~vault/cfis/x", False),
         ("/mnt/arc:x", False),
+        ("/mnt/x~arc/y", False),
     ],
 )
 def test_md5s_of_cavern_may_be_old(uri: str, may: bool) -> None:

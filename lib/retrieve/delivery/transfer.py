@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieve.archives import Archive, Verified, same_content
+from retrieve.decisions import md5_may_be_old
 from retrieve.delivery.part import Part, Sink, part_path
 from retrieve.delivery.pool import Stopped
 from retrieve.errors import AccessError, Gone, SourceError, Transient
@@ -90,7 +91,7 @@ class Fetcher:
                 raise Gone("it is gone since it was listed; run 'make avail'") from error
             if now.bytes == 0:
                 raise SourceError("it is empty at the source, as a failed upload leaves it; ask who made it") from error
-            if is_same(now, archive, self.container):
+            if same_content(now, archive, md5_may_be_old=md5_may_be_old(self.container.uri)):
                 if isinstance(error, (_Damaged, _DamagedThere)):
                     raise
             else:
@@ -181,7 +182,7 @@ class Fetcher:
         expected = part.archive.md5
         if expected == md5:
             return None
-        if expected and not (md5 in part.refused and self.container.md5_may_be_old):
+        if expected and not (md5 in part.refused and md5_may_be_old(self.container.uri)):
             return "its MD5 is not the source's"
         return unsound(part.path)
 
@@ -202,11 +203,3 @@ class Fetcher:
     def _wait(self, seconds: float) -> None:
         if self.stop.wait(seconds) if seconds else self.stop.is_set():
             raise Stopped
-
-
-def is_same(now: Archive, listed: Archive, container: Container) -> bool:
-    """Whether a node still stands for the content that was listed.
-
-    Where an MD5 may be old, it does so only with the same date: the file may have been rewritten under its old MD5.
-    """
-    return same_content(now, listed, md5_may_be_old=container.md5_may_be_old)

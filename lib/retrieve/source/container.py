@@ -47,13 +47,9 @@ class Container(Protocol):
     ----------
     uri
         As the user named it.
-    md5_may_be_old
-        Whether the MD5 of an archive may be that of bytes that were replaced since: Cavern keeps it when a file is
-        rewritten on the mounted file system.
     """
 
     uri: str
-    md5_may_be_old: bool
 
     def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
         """List the archives whose names match, and follow the links that do.

@@ -21,8 +21,6 @@ _MANY = 1000
 class Directory:
     """A local directory, such as a container that is mounted or was copied."""
 
-    md5_may_be_old = False
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self.uri = str(path)

@@ -65,11 +65,6 @@ class VOSpace:
         self._paged = "vault" in self._resource
         self._service = Service(self._resource, settings, Pauses(partial(remark, settings)))
 
-    @property
-    def md5_may_be_old(self) -> bool:
-        """True for Cavern; see `Container`."""
-        return not self._paged
-
     def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
         """List the container: on Vault page by page, on Cavern in one answer; see `Container` and `gather`."""
         with naming(f"cannot list '{self.uri}'", self._service.who), _advising(ListingError):
