@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
@@ -27,27 +27,12 @@ _AHEAD = 16
 PART = ".part"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
-    """What came so far of one archive.
-
-    Attributes
-    ----------
-    path
-        Where it is kept until it is whole.
-    confirmed
-        The node was read again after the sender claimed otherwise: its claims do not count any more.
-    refused
-        MD5s of whole fetches that were refused.
-    counted
-        Bytes that `Fetcher.moved` was told of.
-    """
+    """The file in which an archive is kept until it is whole."""
 
     archive: Archive
     path: Path
-    confirmed: bool = False
-    refused: set[str] = field(default_factory=set)
-    counted: int = 0
 
     def size(self) -> int:
         """Bytes in the part file; 0 without one."""
@@ -78,7 +63,7 @@ class Part:
         file.seek(start)
         return file
 
-    def settle(self) -> int:
+    def finish(self) -> int:
         """Give it the date at the source as its own, and have it on disk.
 
         With that date an archive can be told from an older one even without a stamp.

@@ -82,9 +82,9 @@ class Fetcher:
         OSError
             If it cannot be written.
         """
-        part = Part(archive, part_path(self.directory, archive))
+        transfer = Transfer(self, archive)
         try:
-            return self._attempts(part)
+            return transfer.run()
         except (Gone, _Changed, _Damaged, _DamagedThere) as error:
             now = self._look_again(archive, error)
             if now is None:
@@ -94,10 +94,10 @@ class Fetcher:
             if same_content(now, archive, md5_may_be_old=md5_may_be_old(self.container.uri)):
                 if isinstance(error, (_Damaged, _DamagedThere)):
                     raise
+                transfer.count(0)
             else:
-                part.drop()
-            self._count(part, 0)
-        return self._attempts(Part(now, part_path(self.directory, now), confirmed=True))
+                transfer.drop()
+        return Transfer(self, now, confirmed=True).run()
 
     def _look_again(self, archive: Archive, error: SourceError) -> Archive | None:
         """Read the node again; if that fails, the error that made it necessary tells more."""
@@ -108,98 +108,126 @@ class Fetcher:
         except SourceError:
             raise error from None
 
-    def _attempts(self, part: Part) -> Verified:
-        if part.size() == part.archive.bytes:
-            # Killed after its last byte and before it got its name.
-            md5 = md5_of(part.path)
-            if self._problem(part, md5) is None:
-                return self._keep(part, md5)
-            part.drop()
-        return patiently(lambda attempt: self._attempt(part, attempt), self.retries, self._pause)
+    def pause(self, seconds: float, reason: str) -> None:
+        """Wait before an archive is tried again."""
+        self.pausing(seconds, reason)
+        self.wait(seconds)
 
-    def _attempt(self, part: Part, attempt: int) -> Verified:
-        self._wait(0)
-        digest, start = part.resume()
+    def wait(self, seconds: float) -> None:
+        """Wait for some seconds, or not at all; raises `Stopped` once the run is told to stop."""
+        if self.stop.wait(seconds) if seconds else self.stop.is_set():
+            raise Stopped
+
+
+class Transfer:
+    """One archive on its way.
+
+    Parameters
+    ----------
+    confirmed
+        The node was read again after the sender claimed otherwise: its claims do not count any more.
+    """
+
+    def __init__(self, fetcher: Fetcher, archive: Archive, *, confirmed: bool = False) -> None:
+        self._fetcher = fetcher
+        self._archive = archive
+        self._confirmed = confirmed
+        self._part = Part(archive, part_path(fetcher.directory, archive))
+        #: MD5s of whole fetches that were refused.
+        self._refused: set[str] = set()
+        #: Bytes that `Fetcher.moved` was told of.
+        self._counted = 0
+
+    def run(self) -> Verified:
+        """Fetch the archive, in as many attempts as it takes and there may be."""
+        if self._part.size() == self._archive.bytes:
+            # Killed after its last byte and before it got its name.
+            md5 = md5_of(self._part.path)
+            if self._problem(md5) is None:
+                return self._keep(md5)
+            self._part.drop()
+        return patiently(self._attempt, self._fetcher.retries, self._fetcher.pause)
+
+    def drop(self) -> None:
+        """Remove what came: it is of no use."""
+        self._part.drop()
+        self.count(0)
+
+    def count(self, here: int) -> None:
+        """Tell how many bytes of the archive are here now."""
+        self._fetcher.moved(here - self._counted)
+        self._counted = here
+
+    def _attempt(self, attempt: int) -> Verified:
+        self._fetcher.wait(0)
+        digest, start = self._part.resume()
         try:
-            with self.container.read(part.archive.name, start, attempt) as body:
-                self._check_head(part, body, start)
+            with self._fetcher.container.read(self._archive.name, start, attempt) as body:
+                self._check_head(body, start)
                 if body.start != start:
                     digest, start = new_md5(), 0
-                self._count(part, start)
-                self._receive(part, start, body.chunks, digest)
+                self.count(start)
+                self._receive(start, body.chunks, digest)
         except Gone as error:
-            if part.confirmed:
+            if self._confirmed:
                 raise Transient("it is listed, and yet it is not found") from error
             raise
-        if part.size() != part.archive.bytes:
-            raise _Damaged(f"it ended after {part.size()} of {part.archive.bytes} bytes")
-        return self._accept(part, digest.hexdigest())
+        if self._part.size() != self._archive.bytes:
+            raise _Damaged(f"it ended after {self._part.size()} of {self._archive.bytes} bytes")
+        return self._accept(digest.hexdigest())
 
-    def _check_head(self, part: Part, body: Body, start: int) -> None:
+    def _check_head(self, body: Body, start: int) -> None:
         """Refuse a body that says of itself that it is not what was listed, or not what the part file is of."""
-        archive = part.archive
-        if not part.confirmed and (
+        archive = self._archive
+        if not self._confirmed and (
             body.length not in (None, archive.bytes)
             or (archive.md5 and body.md5 not in (None, archive.md5))
             or (not archive.md5 and body.modified not in (None, archive.date_ns // 1_000_000_000))
         ):
             raise _Changed("it is not what was listed; run 'make avail'")
         if start and body.start == start and (body.md5, body.length) != (archive.md5, archive.bytes):
-            part.drop()
+            self._part.drop()
             raise _Damaged("the rest of what came before is not served any more")
 
-    def _receive(self, part: Part, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
+    def _receive(self, start: int, chunks: Iterator[bytes], digest: Digest) -> None:
         """Write what comes and hash it, up to the length that is expected."""
         size = start
-        with part.open(start) as file, Sink(file, digest, part.archive.bytes) as sink:
+        with self._part.open(start) as file, Sink(file, digest, self._archive.bytes) as sink:
             for chunk in chunks:
                 sink.take(chunk)
                 size += len(chunk)
-                if size > part.archive.bytes:
-                    raise _Damaged(f"more than its {part.archive.bytes} bytes came")
-                self._count(part, size)
-                self._wait(self.limit.seconds_for(len(chunk)))
+                if size > self._archive.bytes:
+                    raise _Damaged(f"more than its {self._archive.bytes} bytes came")
+                self.count(size)
+                self._fetcher.wait(self._fetcher.limit.seconds_for(len(chunk)))
 
-    def _accept(self, part: Part, md5: str) -> Verified:
-        """Keep what came whole if it is right, else remove it and say what is wrong."""
-        problem = self._problem(part, md5)
+    def _accept(self, md5: str) -> Verified:
+        """Keep what came whole if it is right; otherwise remove it and say what is wrong."""
+        problem = self._problem(md5)
         if problem is None:
-            if part.confirmed and not part.archive.md5:
+            if self._confirmed and not self._archive.md5:
                 # Only the node tells of what these bytes are: it must not have changed while they came.
-                now = self.container.look_up(part.archive.name)
-                if now is None or not same_content(now, part.archive):
+                now = self._fetcher.container.look_up(self._archive.name)
+                if now is None or not same_content(now, self._archive):
                     raise SourceError("it changes at the source while it is fetched; run 'make avail' later")
-            return self._keep(part, md5)
-        part.drop()
-        self._count(part, 0)
-        if md5 in part.refused:
+            return self._keep(md5)
+        self.drop()
+        if md5 in self._refused:
             raise _DamagedThere(f"it is damaged at the source ({problem}); ask who made it")
-        part.refused.add(md5)
+        self._refused.add(md5)
         raise _Damaged(f"it came damaged ({problem})")
 
-    def _problem(self, part: Part, md5: str) -> str | None:
-        """Say what is wrong with what came, by the source's MD5 where it holds, else by the file itself."""
-        expected = part.archive.md5
+    def _problem(self, md5: str) -> str | None:
+        """Say what is wrong with what came, by the source's MD5 where it holds, otherwise by the file itself."""
+        expected = self._archive.md5
         if expected == md5:
             return None
-        if expected and not (md5 in part.refused and md5_may_be_old(self.container.uri)):
+        if expected and not (md5 in self._refused and md5_may_be_old(self._fetcher.container.uri)):
             return "its MD5 is not the source's"
-        return unsound(part.path)
+        return unsound(self._part.path)
 
-    def _keep(self, part: Part, md5: str) -> Verified:
-        mtime_ns = part.settle()
-        part.path.rename(self.directory / part.archive.name)
-        self._count(part, part.archive.bytes)
-        return Verified(part.archive, md5, mtime_ns)
-
-    def _count(self, part: Part, here: int) -> None:
-        self.moved(here - part.counted)
-        part.counted = here
-
-    def _pause(self, seconds: float, reason: str) -> None:
-        self.pausing(seconds, reason)
-        self._wait(seconds)
-
-    def _wait(self, seconds: float) -> None:
-        if self.stop.wait(seconds) if seconds else self.stop.is_set():
-            raise Stopped
+    def _keep(self, md5: str) -> Verified:
+        mtime_ns = self._part.finish()
+        self._part.path.rename(self._fetcher.directory / self._archive.name)
+        self.count(self._archive.bytes)
+        return Verified(self._archive, md5, mtime_ns)
