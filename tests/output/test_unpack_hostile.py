@@ -172,7 +172,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
         packed(member("output/run/x.fits", fits(9000)[:-2880])),
         "'output/run/x.fits' is damaged: it ends at byte",
     ),
-    "long FITS": (packed(member("output/run/x.fits", fits(9000) + bytes(2880))), "something that is no header at byte"),
+    "long FITS": (packed(member("output/run/x.fits", fits(9000) + bytes(2879) + b"x")), "something that is no header"),
     "FITS without an end": (packed(member("output/run/x.fits", fits()[:80] + b" " * 2800)), "a header without its end"),
     "empty FITS": (packed(member("output/run/x.fits", b"")), "'output/run/x.fits' is damaged: it is empty"),
     "text as FITS": (packed(member("output/run/x.fits", b"no FITS")), "it does not begin as FITS"),

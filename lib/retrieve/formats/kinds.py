@@ -19,7 +19,7 @@ def unsound(path: Path) -> str | None:
     if any(end in name for end in (".tgz", ".gz")):
         return _gzip_problem(path)
     if ".fits" in name:
-        return fits.problem(path)
+        return fits.look(path).problem
     return None
 
 
@@ -37,11 +37,11 @@ def _gzip_problem(path: Path) -> str | None:
     return None
 
 
-def check_fits(path: Path, check: str) -> str | None:
-    """Say what is wrong with a file if it is FITS; see `unpack` for the meaning of `check`."""
-    if check == "none" or not is_fits(path.name):
-        return None
-    return fits.problem(path) or (fits.content_problem(path) if check == "full" else None)
+def look_at(name: str, source: Path | bytes, check: str) -> fits.Look:
+    """Look at a file, or its content, if it is FITS by its name; see `unpack` for the meaning of `check`."""
+    if check == "none" or not is_fits(name):
+        return fits.SOUND
+    return fits.look(source, full=check == "full")
 
 
 def is_fits(name: str) -> bool:

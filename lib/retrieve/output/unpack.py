@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieve.formats import fits
 from retrieve.formats.gunzip import GzipError, NoGzip, gunzip
 from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member, TarError
-from retrieve.formats.kinds import check_fits, is_fits
+from retrieve.formats.kinds import look_at
 from retrieve.formats.tar import TarStream
 from retrieve.output.tree import NEW_FILE, OUTPUT, STAGING, Refused
 
@@ -70,11 +69,14 @@ class Content:
         Paths of symbolic links that lead to no file of the archive.
     half_ended
         Whether its end mark is one block of zeros rather than two.
+    loose_ends
+        Number of FITS files with a loose end, see `fits.Look`.
     """
 
     files: dict[str, int]
     left_out: tuple[str, ...] = ()
     half_ended: bool = False
+    loose_ends: int = 0
 
 
 def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) -> Content:
@@ -88,7 +90,8 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     staging
         Directory of our own, in which nobody else writes.
     check
-        ``quick`` looks at the structure of FITS files, ``full`` reads them and their checksums, ``none`` does neither.
+        ``quick`` looks at the structure of FITS files, ``full`` decodes them and verifies checksums, too, ``none`` does
+        neither.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     finally:
         unpacking.close()
         os.close(root)
-    return Content(unpacking.files, tuple(unpacking.left_out), tar.half_ended)
+    return Content(unpacking.files, tuple(unpacking.left_out), tar.half_ended, unpacking.loose_ends)
 
 
 class _Unpacking:
@@ -122,6 +125,7 @@ class _Unpacking:
     def __init__(self, staging: Path, root: int, check: str, most: int, budget: int) -> None:
         self.files: dict[str, int] = {}
         self.left_out: list[str] = []
+        self.loose_ends = 0
         #: Links whose targets are looked for once everything is here.
         self._links: dict[str, Member] = {}
         self._staging = staging
@@ -223,11 +227,7 @@ class _Unpacking:
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(descriptor)
-        if self._check != "none" and is_fits(path):
-            # Where it is: in memory.
-            self._refuse(
-                path, fits.problem_of(content) or (fits.content_problem_of(content) if self._check == "full" else None)
-            )
+        self._look_at(path, content)
 
     def _write(self, path: str, pieces: Iterator[tuple[int, bytes]], size: int, mtime_ns: int) -> None:
         descriptor = self._new_file(path)
@@ -239,11 +239,14 @@ class _Unpacking:
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(descriptor)
-        self._refuse(path, check_fits(self._staging / path, self._check))
+        self._look_at(path, self._staging / path)
 
-    def _refuse(self, path: str, problem: str | None) -> None:
-        if problem:
-            raise Refused(f"'{path}' is damaged: {problem}")
+    def _look_at(self, path: str, source: Path | bytes) -> None:
+        found = look_at(path, source, self._check)
+        if found.problem:
+            raise Refused(f"'{path}' is damaged: {found.problem}")
+        if found.loose_end:
+            self.loose_ends += 1
 
     def _new_file(self, path: str) -> int:
         """Make a file, in a directory that stays open as long as files come in it."""

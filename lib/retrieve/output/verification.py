@@ -12,8 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from retrieve.archives import Verified
-from retrieve.formats import fits
-from retrieve.formats.kinds import check_fits, is_fits
+from retrieve.formats.kinds import is_fits, look_at
 from retrieve.host.disk import hold, md5_of
 from retrieve.output.claims import Claims
 from retrieve.output.tree import Refused, Tree
@@ -186,13 +185,13 @@ def _content_problem(job: VerifyJob, path: str, directory: int, size: int) -> st
     if job.check == "none" or not is_fits(path):
         return None
     if size > _SMALL:
-        return check_fits(job.destination / path, job.check)
+        return look_at(path, job.destination / path, job.check).problem
     descriptor = os.open(path.rpartition("/")[2], os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
     try:
         content = os.read(descriptor, size + 1)
     finally:
         os.close(descriptor)
-    return fits.problem_of(content) or (fits.content_problem_of(content) if job.check == "full" else None)
+    return look_at(path, content, job.check).problem
 
 
 def without_others(verdict: Verdict, claims: Claims) -> Verdict:
