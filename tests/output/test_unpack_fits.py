@@ -52,3 +52,18 @@ def test_with_the_full_check_a_damaged_file_costs_its_own_tile_only(site: Site) 
         )
     assert "4 of 5 tiles failed" in result.stderr
     assert "1 tile with 9 files in 'output'" in result.stdout
+
+
+def test_files_with_a_loose_end_are_unpacked_and_counted(site: Site) -> None:
+    whole = packed(table(7))
+    members = [
+        member("output/r/unfilled.fits", whole[:-2796]),
+        member("output/r/zeros.fits", whole + bytes(2880)),
+        member("output/r/whole.fits", whole),
+    ]
+    downloaded(site, {f"logs_{tile}.300.tgz": tarred(*members) for tile in ("100", "101")})
+    (site.directory / "one").write_text("100.300\n")
+    shown = site.done("untar", "TILES=one", "CHECK=full")
+    assert "2 FITS files whose last block is not filled up, or with zeros at the end; all data are there" in shown
+    assert site.json("untar")["loose_ends"] == 2
+    assert "0 of 6 files bad" in site.done("verify", "CHECK=full")

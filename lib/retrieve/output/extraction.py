@@ -48,6 +48,7 @@ class Tally:
     outdone: int = 0
     left_out: int = 0
     half_ended: int = 0
+    loose_ends: int = 0
     lacking: int = 0
     freed: int = 0
     freed_bytes: int = 0
@@ -73,6 +74,7 @@ class Tally:
         self.outdone += len(outcome.outdone)
         self.left_out += outcome.left_out
         self.half_ended += outcome.half_ended
+        self.loose_ends += outcome.loose_ends
         self.lacking += len(outcome.lacking) + len(outcome.empty)
 
     def lines(self, destination: Path) -> Iterator[str]:
@@ -84,6 +86,11 @@ class Tally:
             (self.outdone, "file", "came from two archives with different content; the newer is there"),
             (self.left_out, "link", "left out, to what is no file of the same archive"),
             (self.half_ended, "archive", "with half an end mark; all that is before it is unpacked"),
+            (
+                self.loose_ends,
+                "FITS file",
+                "whose last block is not filled up, or with zeros at the end; all data are there",
+            ),
             (self.lacking, "archive", "without the file that it should hold; see above"),
             (self.freed, "archive", f"deleted, {size(self.freed_bytes)} freed"),
         ):

@@ -75,8 +75,9 @@ class TileOutcome:
         Whether its earlier version had files that this one has not.
     outdone
         Paths that another archive brought as well, with other content; the newer is in its place.
-    left_out, half_ended
-        Number of links that were left out of them, and of archives whose end mark is cut in half.
+    left_out, half_ended, loose_ends
+        Number of links that were left out of them, of archives whose end mark is cut in half, and of FITS files whose
+        data are all there but not what fills them up.
     lacking
         What its archives should have held, and do not: a line each.
     empty
@@ -100,6 +101,7 @@ class TileOutcome:
     outdone: tuple[str, ...] = ()
     left_out: int = 0
     half_ended: int = 0
+    loose_ends: int = 0
     lacking: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
@@ -165,7 +167,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
     members: Members = {}
     fresh: list[str] = []
     refused: list[str] = []
-    left_out = half_ended = 0
+    left_out = half_ended = loose_ends = 0
     for name, one in record.verified.items():
         if not is_tar(name):
             continue
@@ -185,6 +187,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         members[name] = Unpacked(one.md5, one.archive.date, dict(content.files), list(content.left_out))
         left_out += len(content.left_out)
         half_ended += content.half_ended
+        loose_ends += content.loose_ends
         fresh.append(name)
     hollow = without_file(members, job.tile)
     # What this run is not about, such as products that PRODUCTS leaves out now, stays.
@@ -204,6 +207,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         "refused": tuple(refused),
         "left_out": left_out,
         "half_ended": half_ended,
+        "loose_ends": loose_ends,
         "lacking": tuple(
             f"'{job.archives / name}' holds no '{file}'; ask who made it" for name, file in hollow.items()
         ),
