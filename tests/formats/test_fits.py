@@ -177,12 +177,12 @@ class Shipped:
     loose: bool
 
 
-@pytest.fixture(scope="module", params=["astropy", "fitsio", "galsim"])
+@pytest.fixture(scope="module", params=["astropy", "fitsio", pytest.param("galsim", marks=pytest.mark.soak)])
 def ships(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shipped]:
     """What a package ships, by its name there."""
     contents = shipped(request.param)
     if not contents:
-        pytest.skip(f"the package '{request.param}', whose files are looked at, is not installed")
+        pytest.skip(f"needs the package {request.param}, whose files are looked at: pip install {request.param}")
     paths = written(tmp_path_factory.mktemp(request.param), contents)
     found = zip(contents.items(), paths, looks(*paths)["looks"], strict=True)
     return {name: Shipped(path, content, *one) for (name, content), path, one in found}
@@ -195,7 +195,7 @@ def test_what_packages_ship_is_taken_as_by_astropy(ships: dict[str, Shipped]) ->
     assert {name for name, one in ships.items() if one.loose} == {name for name in ships if "wcslib71" in name}
 
 
-@pytest.mark.skipif(not shutil.which("fitsverify"), reason="fitsverify (Debian: fitsverify) is not installed")
+@pytest.mark.skipif(not shutil.which("fitsverify"), reason="needs fitsverify: apt-get install fitsverify")
 def test_what_packages_ship_is_taken_as_by_fitsverify(ships: dict[str, Shipped]) -> None:
     for name, one in ships.items():
         told = of_fitsverify(one.path)
@@ -205,7 +205,8 @@ def test_what_packages_ship_is_taken_as_by_fitsverify(ships: dict[str, Shipped])
 
 
 def test_what_fitsio_writes_is_sound(tmp_path: Path) -> None:
-    fitsio = pytest.importorskip("fitsio", reason="the package 'fitsio', which writes the files, is not installed")
+    import fitsio
+
     image = np.random.default_rng(1).normal(100, 10, (50, 60))
     paths = []
     for algorithm in ("RICE", "GZIP", "GZIP_2", "HCOMPRESS", "PLIO"):
