@@ -92,7 +92,8 @@ class Rounds:
         Raises
         ------
         RetrieveError
-            If the lists cannot be used, or the source, which never answered before, refuses us and will go on to.
+            If a tile list cannot be read, or the source refuses access at the very first attempt; later refusals are
+            waited out.
         """
         self.number += 1
         read_lists(self._settings.tiles)

@@ -22,8 +22,7 @@ from retrieve.source.opening import open_container
 from retrieve.source.patience import Pauses, RateLimit
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
 
-#: Archives that fail one after the other, whatever was tried, after which no other one is asked for; with more jobs
-#: than half of it, twice as many as there are jobs.
+#: Give up after this many archives in a row have failed, or after twice JOBS if that is more.
 _ENOUGH = 20
 
 
@@ -133,7 +132,7 @@ class Delivery:
             except Closed:
                 raise
             except AccessError as error:
-                # One file may be closed to the caller in a container that is open: then the others can be had.
+                # A single file may be private in a public container; the others can still be fetched.
                 fetcher.container.check()
                 raise self._or_enough(SourceError(str(error))) from error
             except Transient as error:
@@ -202,7 +201,7 @@ class Delivery:
         self._stamp_if_whole(self._plans[result.tile])
 
     def _give_up(self, tile: str, problem: str) -> None:
-        """Stop: the next archive would meet the same problem. What of them meets it meanwhile is not told again."""
+        """Stop the run: every further archive would fail in the same way. Those already under way fail silently."""
         if not self.tally.fatal:
             self._progress.say(problem)
         self.tally.failed.setdefault(tile, []).append(problem)

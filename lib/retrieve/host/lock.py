@@ -1,10 +1,10 @@
 """Locks: runs on the same stamps keep out of each other's way, on one machine or on several that share a disk.
 
-Who wants a lock draws a ticket: a file with the next number. It waits for those before it, or gives up. This needs of a
-file system only that it makes and removes files, since locks of the kernel are not the same everywhere: some network
-file systems have none, others keep them to the machine that asked. Where they work they are the surest sign that a
-holder lives; else it shows by its process if that is on this machine, and if not, by the date of its ticket, which it
-renews. A ticket whose holder shows none of these signs is removed.
+To take a lock, a run creates a ticket: a file named with the next free number. It then waits for the tickets before it,
+or gives up. The file system only has to make and remove files for this. Kernel locks differ: some network file systems
+have none, others keep them to one machine. Where they work, they are the surest sign that a holder is alive. If they do
+not, we look for its process if it runs on this machine, or watch the date of its ticket, which a living holder renews.
+A ticket whose holder shows no sign of life is removed.
 """
 
 from __future__ import annotations

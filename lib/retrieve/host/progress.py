@@ -49,7 +49,7 @@ class Progress:
         self._begin = time.monotonic()
         if self.quiet:
             return self
-        # A terminal that is none, such as an editor's shell, would show the bar line by line.
+        # A dumb terminal, such as a shell inside an editor, would print each state of the bar as a new line.
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = self._make_bar()
         self._ticking = threading.Thread(target=self._tick)

@@ -23,7 +23,7 @@ from retrieve.wording import size, some
 
 #: Tiles are placed together, since each time syncs the file system twice: so many, or after so many seconds.
 _TILES, _SECONDS = 64, 10.0
-#: Of a short run so many, and an eighth of it: the disk works while the rest is unpacked, rather than at the end.
+#: In a short run, place an eighth of the tiles at a time (at least 8), so that the disk is busy during the rest.
 _FEW = 8
 #: Tiles that a full disk kept from being unpacked, after which the others are not tried.
 _HOPELESS = 10

@@ -54,7 +54,7 @@ class Placing:
             news.unlink(missing_ok=True)
         #: Tiles and archives whose files are not in the tree yet, whatever the lists say.
         self._absent: set[tuple[str, str]] = set()
-        #: Tiles whose stamps were taken, since a file that theirs gave way to is gone.
+        #: Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
         self.reopened: set[str] = set()
 
     def place(self, outcomes: list[TileOutcome]) -> Iterator[TileOutcome]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Where the children of a container begin, and where each of them ends, if it is written as usual.
 _CHILDREN, _END = b"<vos:nodes>", b"</vos:node>"
-#: What is before the children is shorter than this, or it is not as both services write it.
+#: If the children have not begun after this many bytes, the document is not in the usual form.
 _HEAD = 1 << 16
 
 

@@ -14,9 +14,9 @@ from retrieve.tiles import read_lists, union
 
 
 def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
-    """Tiles that a run is about, sorted: those of the lists, or with ``TILES=all`` every tile that was ever seen.
+    """The tiles of this run, sorted: those in the tile lists, or with ``TILES=all`` every tile seen so far.
 
-    Of these its share, if it has one.
+    With SHARD, only that share of them.
     """
     lists = read_lists(settings.tiles)
     if lists is not None:

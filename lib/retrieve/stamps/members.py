@@ -3,8 +3,8 @@
 A tile has some 2,000 files. Their list in plain text is 90 kB, packed it is 9 kB: 110 MB rather than 1.1 GB at 12,621
 tiles. `extracted/TILE` stays a small text file, so that a look at all of them takes a second.
 
-The list is written before the first file gets its place, and names those that are to be removed as well. So a file of
-ours never is in the output tree without being on a list, whenever a run was killed.
+The list is written before the first file gets its place, and also names the files that are to be removed. So every file
+that we put into the output tree is on a list, no matter when a run is killed.
 """
 
 from __future__ import annotations

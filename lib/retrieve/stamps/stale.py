@@ -9,7 +9,7 @@ from retrieve.host.disk import write_whole
 from retrieve.shards import Shard
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
 
-#: Seconds after which a list of Make's is not going to be read any more.
+#: A list of stale tiles older than this, in seconds, was left by a run that never read it.
 _LEFT = 3600.0
 #: The states that a verb begins with, and the one that it leads to.
 _STEPS = {"download": ((AVAILABLE, INCOMPLETE), DOWNLOADED), "untar": ((DOWNLOADED,), EXTRACTED)}
