@@ -20,6 +20,7 @@ from retrieve.host.progress import Progress
 from retrieve.settings import Settings
 from retrieve.source.opening import open_container
 from retrieve.source.patience import Pauses, RateLimit
+from retrieve.stamps.inventory import holds_source
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
 
 #: Give up after this many archives in a row have failed, or after twice JOBS if that is more.
@@ -77,6 +78,7 @@ class Delivery:
         self._pauses = Pauses(lambda line: None if settings.quiet else self._progress.say(line))
         self._guard = threading.Lock()
         self._failed_in_a_row = 0
+        self._in_source = False
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
         self._verified: dict[str, dict[str, Verified]] = {}
@@ -110,6 +112,7 @@ class Delivery:
             self._stamp_if_whole(plan)
         if not work:
             return
+        self._in_source = holds_source(self._settings)
         self._progress.total = sum(archive.bytes for _, archive in work)
         jobs = min(self._settings.jobs, len(work))
         # Closed within the progress: the bar is gone only when no thread writes to it any more.
@@ -125,6 +128,8 @@ class Delivery:
         """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
         plan = self._plans[tile]
         verified = self._prove(plan, archive)
+        if verified is None and self._in_source:
+            raise SourceError("it is not as it was listed, and not replaced, since ARCHIVES holds the source itself")
         if verified is None:
             fetcher = self._fetcher(plan.stamp.source)
             try:

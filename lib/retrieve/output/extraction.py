@@ -18,6 +18,7 @@ from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile
 from retrieve.output.tree import OUTPUT
 from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
+from retrieve.stamps.inventory import holds_source
 from retrieve.stamps.stamps import EXTRACTED, Stamps
 from retrieve.wording import size, some
 
@@ -127,7 +128,8 @@ class Extraction:
         self._jobs = jobs_of(tiles, stale, settings, stamps)
         self._settings = settings
         self._stamps = stamps
-        self._placing = Placing(self._jobs, stamps, settings.dest, keep=settings.keep, shard=settings.shard)
+        self._keep = settings.keep or holds_source(settings)
+        self._placing = Placing(self._jobs, stamps, settings.dest, keep=self._keep, shard=settings.shard)
         self.tally = Tally(len(self._jobs), reopened=self._placing.reopened)
 
     def run(self, workers: Workers) -> None:
@@ -148,8 +150,12 @@ class Extraction:
                     for line in _problems(outcome):
                         progress.say(line)
                     self.tally.count(outcome)
-            if not self._settings.keep:
+            if not self._keep:
                 self._free()
+            elif not self._settings.keep:
+                progress.say(
+                    f"nothing is deleted: '{self._settings.archives}' holds the source itself; leave out KEEP=no"
+                )
         finally:
             clear(self._settings.dest, self._stamps, self._tiles)
 

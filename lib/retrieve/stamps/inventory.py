@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import ChainMap
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from retrieve.archives import Held
 from retrieve.host.disk import scan
@@ -66,3 +69,29 @@ def held_or_freed(
 def is_here(record: dict[str, Line], held: Mapping[str, Held]) -> bool:
     """Whether all archives of a record look as they did when they were verified."""
     return bool(record) and not any(held.get(name) != (one.bytes, one.mtime_ns) for name, one in record.items())
+
+
+def holds_source(settings: Settings) -> bool:
+    """Whether what is in ARCHIVES is the source itself, or a part of it: nothing of it may be deleted or replaced.
+
+    The same files may go by several names: through a link, a mount, or another directory that links to them.
+    """
+    words = settings.input_path.split()
+    directories = [path for path in map(Path, [settings.input_path, *words]) if path.is_dir()]
+    ours = _files(settings.archives) if directories else set()
+    return any(_files(directory) & ours for directory in directories)
+
+
+def _files(directory: Path) -> set[tuple[int, int]]:
+    """Device and inode of a directory and of each file that it holds or links to."""
+    found = set()
+    with suppress(FileNotFoundError):
+        found.add(_file(directory.stat()))
+        for entry in os.scandir(directory):
+            with suppress(FileNotFoundError):  # a link to nowhere
+                found.add(_file(entry.stat()))
+    return found
+
+
+def _file(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
