@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
-from retrieve.archives import Archive, Content, Held, Verified, same_content
+from retrieve.archives import Archive, Held, Line, Verified, same_content
 from retrieve.wording import some
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
@@ -137,14 +136,8 @@ class Lack:
         return f"{self.reason}: {', '.join(self.names) if len(self.names) < 3 else some(len(self.names), 'archive')}"
 
 
-class Recorded(Content, Protocol):
-    """An archive as it was verified, by the line of its record."""
-
-    mtime_ns: int | None
-
-
 def lack_of(
-    wanted: Content | None, verified: Recorded | None, held: Held | None, *, md5_may_be_old: bool = False
+    wanted: Line | None, verified: Line | None, held: Held | None, *, md5_may_be_old: bool = False
 ) -> str | None:
     """Say why an archive lacks here, without reading it; None if it does not, which `decide` calls KEEP.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieve.archives import Archive, Held, Verified
+from retrieve.archives import Archive, Held, Line, Verified
 from retrieve.stamps.inventory import held_or_freed, is_here
-from retrieve.stamps.lines import Line, read_stamp
+from retrieve.stamps.lines import read_stamp
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
 
 DATE, DATE_NS = "2021-08-05T11:25:32.123", 1_628_162_732_123_000_000

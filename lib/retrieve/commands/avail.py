@@ -8,7 +8,7 @@ from retrieve.availability.holdings import Availability, Holding
 from retrieve.availability.probe import absent, check_absent
 from retrieve.availability.record import ListingRecord, count_changes, write_stamps
 from retrieve.host.disk import write_whole
-from retrieve.host.messages import complain, show
+from retrieve.host.messages import complain, shorten, show
 from retrieve.host.progress import Progress
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
@@ -20,8 +20,6 @@ from retrieve.stamps.stamps import Stamps
 from retrieve.tiles import EVERY, TileList, read_lists, union
 from retrieve.wording import printable, share, some, table
 
-#: Links astray that are named without V=1.
-SHOWN = 20
 #: Containers in a container that are named.
 NAMED = 3
 
@@ -85,11 +83,9 @@ def list_container(container: Container, products: ProductSet, settings: Setting
     """List one container, and name the links in it that lead nowhere."""
     with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
         listing = container.list(products.matcher().fullmatch, progress.reach)
-    named = list(listing.astray) if settings.v else list(listing.astray)[:SHOWN]
-    for name in named:
-        complain(f"the link '{name}' counts as absent: {listing.astray[name]}")
-    if len(named) < len(listing.astray):
-        complain(f"… and {some(len(listing.astray) - len(named), 'more link')}; V=1 shows all")
+    lines = [f"the link '{name}' counts as absent: {why}" for name, why in listing.astray.items()]
+    for line in shorten(settings, lines, "link"):
+        complain(line)
     return listing
 
 

@@ -16,8 +16,6 @@ from retrieve.stamps.stale import behind, collected
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.wording import lifetime, size, some
 
-_UNLISTED = "nothing was listed yet; run 'make avail'"
-
 
 def main(settings: Settings) -> int:
     """Bring the stale tiles home; exit status 1 if some failed, 2 if none could be had at all."""
@@ -26,8 +24,7 @@ def main(settings: Settings) -> int:
     stale = collected(stamps, "download", settings.shard)
     if not stamps.listing.exists():
         if settings.shard:
-            # All shards would list at once.
-            raise RetrieveError(_UNLISTED)
+            stamps.check_listed()  # all shards would list at once
         avail.main(settings)
         stale = behind(stamps, "download")
     with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
@@ -54,8 +51,7 @@ def foretell(settings: Settings) -> int:
     """Say what would be fetched."""
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
-    if not stamps.listing.exists():
-        raise RetrieveError(_UNLISTED)
+    stamps.check_listed()
     plans = plan_download(settings, stamps, behind(stamps, "download"))
     outlook = look_ahead(plans, products, settings.archives, settings.jobs)
     show(

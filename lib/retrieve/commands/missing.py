@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrieve.decisions import REASONS
-from retrieve.errors import RetrieveError
 from retrieve.host.disk import write_whole
-from retrieve.host.messages import show
+from retrieve.host.messages import shorten, show
 from retrieve.settings import Settings
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import AVAILABLE, MISSING, Stamps
@@ -16,31 +15,25 @@ from retrieve.wording import some, table
 
 #: The file that is written: tile numbers, a list that TILES takes.
 FILE = Path("missing.txt")
-#: Tiles that are named on stdout without V=1.
-SHOWN = 20
 
 
 def main(settings: Settings) -> int:
     """Compare the stamps with the archives; exit status 0 whatever is missing. No network is needed."""
-    stamps = _stamps(settings)
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    stamps.check_listed()
     with stamps.lock(), Recorder("missing", settings, stamps) as run:
         missing = _find(settings, stamps)
         _stamp(missing, stamps)
         write_whole(FILE, "".join(f"{one.tile}\n" for one in missing))
         run.result = {"tiles": len(missing), "counts": _counts(missing)}
-    return _tell(missing, f"{FILE}", settings)
+    return _tell(missing, str(FILE), settings)
 
 
 def foretell(settings: Settings) -> int:
     """Say what is missing without writing it down."""
-    return _tell(_find(settings, _stamps(settings)), f"{FILE}, to be written", settings)
-
-
-def _stamps(settings: Settings) -> Stamps:
     stamps = Stamps(settings.stamps, settings.product_set().model)
-    if not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
-    return stamps
+    stamps.check_listed()
+    return _tell(_find(settings, stamps), f"{FILE}, to be written", settings)
 
 
 def _find(settings: Settings, stamps: Stamps) -> list[Standing]:
@@ -53,12 +46,9 @@ def _counts(missing: list[Standing]) -> dict[str, int]:
 
 def _tell(missing: list[Standing], heading: str, settings: Settings) -> int:
     counts = _counts(missing)
-    shown = missing if settings.v else missing[:SHOWN]
     text = [f"{heading}: {some(len(missing), 'tile')} missing"]
     text += table((reason, str(count)) for reason, count in counts.items() if count)
-    text += [f"{one.tile}: {'; '.join(map(str, one.lacks))}" for one in shown]
-    if len(shown) < len(missing):
-        text.append(f"… and {some(len(missing) - len(shown), 'more tile')}; V=1 shows all")
+    text += shorten(settings, [f"{one.tile}: {'; '.join(map(str, one.lacks))}" for one in missing], "tile")
     tiles = {one.tile: {lack.reason: lack.names for lack in one.lacks} for one in missing}
     show(settings, text, {"file": str(FILE), "counts": counts, "tiles": tiles})
     return 0

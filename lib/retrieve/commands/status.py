@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from retrieve.errors import RetrieveError
 from retrieve.host.lock import held
-from retrieve.host.messages import show
+from retrieve.host.messages import shorten, show
 from retrieve.settings import Settings
 from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
@@ -16,16 +15,12 @@ from retrieve.standing.survey import FAILED, STATES, Survey, goal, survey
 from retrieve.tiles import only_tile
 from retrieve.wording import share, size, some, span, table
 
-#: Tiles that are named without V=1.
-SHOWN = 20
-
 
 def main(settings: Settings) -> int:
     """Tell where things stand; exit status 0 wherever they do."""
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
-    if not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    stamps.check_listed()
     if tile := only_tile(settings.tiles):
         story = tell(tile, settings, stamps)
         show(settings, story.lines(), story.data())
@@ -73,11 +68,8 @@ def _failures(found: Survey, settings: Settings) -> Iterator[str]:
     failed = [one for one in found.tiles if one.state == FAILED]
     if failed:
         yield f"{some(len(failed), 'tile')} failed at the last try:"
-    shown = failed if settings.v else failed[:SHOWN]
-    for one in shown:
-        yield f"  {one.tile}: {one.why}"
-    if len(shown) < len(failed):
-        yield f"  … and {some(len(failed) - len(shown), 'more tile')}; V=1 shows all"
+    for line in shorten(settings, [f"{one.tile}: {one.why}" for one in failed], "tile"):
+        yield f"  {line}"
 
 
 def _shards(runs: list[Run], holders: dict[str, bool]) -> dict[str, int]:

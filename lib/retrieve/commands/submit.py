@@ -65,8 +65,8 @@ def _prepare(settings: Settings) -> tuple[list[Job], dict[Path, str]]:
     # What would end the first job is said now, not when its turn has come in the queue.
     if jobs[0].name == "avail":
         read_lists(settings.tiles)
-    elif not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    else:
+        stamps.check_listed()
     directory = stamps.directory / "jobs"
     return jobs, {directory / f"{job.name}.sh": script(job, directory, settings) for job in jobs}
 

@@ -7,8 +7,7 @@ from retrieve.formats.kinds import is_tar
 from retrieve.host.messages import complain, show
 from retrieve.host.processes import Workers
 from retrieve.host.program import Interrupt
-from retrieve.output.extraction import Extraction, jobs_of
-from retrieve.output.forecast import need
+from retrieve.output.extraction import Extraction
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.runs import Recorder
@@ -42,7 +41,7 @@ def main(settings: Settings) -> int:
 def foretell(settings: Settings) -> int:
     """Say what would be unpacked, and about how much that is."""
     if (stamps := _stamps(settings)) is not None:
-        needed = need(jobs_of(listed_tiles(settings, stamps), behind(stamps, "untar"), settings, stamps))
+        needed = Extraction(listed_tiles(settings, stamps), behind(stamps, "untar"), settings, stamps).need()
         show(settings, [needed.summary()], needed.data())
     return 0
 

@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from retrieve.settings import Settings
+from retrieve.wording import some
+
+#: Lines of a kind that are shown without V=1.
+_SHOWN = 20
 
 
 def show(settings: Settings, text: Iterable[str], data: Mapping[str, object]) -> None:
@@ -16,6 +20,13 @@ def show(settings: Settings, text: Iterable[str], data: Mapping[str, object]) ->
     else:
         for line in text:
             print(line)
+
+
+def shorten(settings: Settings, lines: list[str], noun: str) -> list[str]:
+    """Leave out all but the first of many lines, and say of how many more the others would be; V=1 shows all."""
+    if settings.v or len(lines) <= _SHOWN:
+        return lines
+    return [*lines[:_SHOWN], f"… and {some(len(lines) - _SHOWN, f'more {noun}')}; V=1 shows all"]
 
 
 def complain(problem: str) -> None:

@@ -12,7 +12,7 @@ from retrieve.errors import RetrieveError, remedy
 from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
-from retrieve.output.forecast import need
+from retrieve.output.forecast import Need, need
 from retrieve.output.placing import Placing, free
 from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile
 from retrieve.output.tree import OUTPUT
@@ -124,13 +124,21 @@ class Extraction:
     """
 
     def __init__(self, tiles: list[str], stale: set[str], settings: Settings, stamps: Stamps) -> None:
+        limits = UNLIMITED if settings.force else Limits()
+        self._jobs = [
+            TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
+            for tile in tiles
+            if tile in stale
+        ]
         self._tiles = tiles
-        self._jobs = jobs_of(tiles, stale, settings, stamps)
         self._settings = settings
         self._stamps = stamps
         self._keep = settings.keep or holds_source(settings)
-        self._placing = Placing(self._jobs, stamps, settings.dest, keep=self._keep, shard=settings.shard)
-        self.tally = Tally(len(self._jobs), reopened=self._placing.reopened)
+        self.tally = Tally(len(self._jobs))
+
+    def need(self) -> Need:
+        """Estimate what it comes to."""
+        return need(self._jobs)
 
     def run(self, workers: Workers) -> None:
         """Unpack the tiles; what fails is in the tally, and said at once.
@@ -147,7 +155,7 @@ class Extraction:
             with progress, closing(self._outcomes(workers)) as outcomes:
                 for outcome in outcomes:
                     progress.advance(1)
-                    for line in _problems(outcome):
+                    for line in filter(None, (outcome.problem, *outcome.refused, *outcome.lacking, *outcome.empty)):
                         progress.say(line)
                     self.tally.count(outcome)
             if not self._keep:
@@ -171,11 +179,14 @@ class Extraction:
         except OSError as error:
             raise RetrieveError(f"cannot make '{output}': {remedy(error)}; DEST says where") from error
         if not self._settings.force:
-            needed = need(self._jobs)
+            needed = self.need()
             check_room(needed.bytes_on_disk, needed.files, output, "DEST", "about ")
 
     def _outcomes(self, workers: Workers) -> Iterator[TileOutcome]:
         """Say what became of each tile; not of all if the disk is full."""
+        settings = self._settings
+        placing = Placing(self._jobs, self._stamps, settings.dest, keep=self._keep, shard=settings.shard)
+        self.tally.reopened = placing.reopened
         waiting: list[TileOutcome] = []
         together = min(_TILES, max(_FEW, len(self._jobs) // _FEW))
         hopeless = 0
@@ -188,33 +199,15 @@ class Extraction:
                 else:
                     waiting.append(outcome)
                 if len(waiting) >= together or hopeless >= _HOPELESS or time.monotonic() > due:
-                    yield from self._placing.place(waiting)
+                    yield from placing.place(waiting)
                     waiting = []
                     due = time.monotonic() + _SECONDS
                 if hopeless >= _HOPELESS:
                     return
-        yield from self._placing.place(waiting)
+        yield from placing.place(waiting)
 
     def _free(self) -> None:
         for tile in self._stamps.tiles(EXTRACTED).keys() & self._tiles - self.tally.failed.keys():
             count, bytes_ = free(tile, self._stamps, self._settings.archives)
             self.tally.freed += count
             self.tally.freed_bytes += bytes_
-
-
-def jobs_of(tiles: list[str], stale: set[str], settings: Settings, stamps: Stamps) -> list[TileJob]:
-    """Give the tiles of a run that are to be unpacked."""
-    limits = UNLIMITED if settings.force else Limits()
-    return [
-        TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
-        for tile in tiles
-        if tile in stale
-    ]
-
-
-def _problems(outcome: TileOutcome) -> Iterator[str]:
-    if outcome.problem:
-        yield outcome.problem
-    yield from outcome.refused
-    yield from outcome.lacking
-    yield from outcome.empty

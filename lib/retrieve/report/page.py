@@ -38,8 +38,7 @@ def look(settings: Settings) -> Survey:
         If nothing was listed yet, or no tile can be shown.
     """
     stamps = Stamps(settings.stamps, settings.product_set().model)
-    if not stamps.listing.exists():
-        raise RetrieveError("nothing was listed yet; run 'make avail'")
+    stamps.check_listed()
     found = survey(settings, stamps)
     astray = [one.tile for one in found.tiles if not is_on_sky(one.tile)]
     if len(astray) == len(found.tiles):

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from retrieve.archives import Held
+from retrieve.archives import Held, Line
 from retrieve.host.disk import scan
 from retrieve.settings import Settings
-from retrieve.stamps.lines import Line
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
 from retrieve.tiles import read_lists, union
 

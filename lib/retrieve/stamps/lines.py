@@ -2,54 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from retrieve.archives import Archive, Verified
+from retrieve.archives import Line
 
 #: In place of a field: not there, or not known.
 NONE = "-"
-
-
-class Line(NamedTuple):
-    """A line of a stamp: one archive. A tuple, since a survey has 88,347 of them.
-
-    Attributes
-    ----------
-    name
-        File name in the container.
-    bytes
-        Length at the source; None if the archive is not there, 0 if it is but empty.
-    md5
-        MD5 at the source; None if the source knows none.
-    date
-        Date at the source.
-    mtime_ns
-        Mtime of the verified file here in nanoseconds since 1970, 0 once it was freed; None in a stamp of the source.
-    own_md5
-        MD5 of the verified bytes: the line has one of its own where the source knows none or another.
-    """
-
-    name: str
-    bytes: int | None
-    md5: str | None
-    date: str
-    mtime_ns: int | None
-    own_md5: str | None
-
-    @property
-    def freed(self) -> bool:
-        """Whether the file here was deleted because it is unpacked (``KEEP=no``)."""
-        return self.mtime_ns == 0
-
-    def archive(self) -> Archive:
-        """Give the archive at the source."""
-        return Archive(self.name, self.bytes, self.md5, self.date)
-
-    def verified(self) -> Verified:
-        """Give the archive that was verified here; a ValueError if the line does not say that it was."""
-        if self.mtime_ns is None:
-            raise ValueError(f"not a record: it does not say how '{self.name}' was verified")
-        return Verified(self.archive(), self.own_md5 or "", self.mtime_ns)
 
 
 def read_stamp(text: str) -> tuple[str, dict[str, Line]]:

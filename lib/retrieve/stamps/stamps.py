@@ -7,22 +7,26 @@ with the source's clock. `downloaded` and `extracted` take over the mtime of the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from retrieve.archives import Archive, Verified, nanoseconds
+from retrieve.archives import Archive, Line, Verified, nanoseconds
 from retrieve.errors import RetrieveError
 from retrieve.host.disk import hold, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.shards import Shard
-from retrieve.stamps.lines import NONE, Line, read_stamp
+from retrieve.stamps.lines import NONE, read_stamp
 
 #: The states of a tile, which are the names of the directories of stamps.
 AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
     "available", "incomplete", "downloaded", "extracted", "missing"
 )  # fmt: skip
+
+
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,11 @@ class Stamps:
         self.directory = root / model
         self.listing = self.directory / "listing"
 
+    def check_listed(self) -> None:
+        """Raise a `RetrieveError` if nothing was listed yet."""
+        if not self.listing.exists():
+            raise RetrieveError("nothing was listed yet; run 'make avail'")
+
     def path(self, state: str, tile: str) -> Path:
         """Where the stamp of a tile is, whether it exists or not."""
         return self.directory / state / tile
@@ -166,24 +175,9 @@ class Stamps:
         finally:
             os.close(descriptor)
 
-    def lines(self, state: str, tile: str) -> tuple[str, dict[str, Line]]:
-        """Source of a stamp and its lines by name; none without it, or if it is damaged."""
-        found = self.read(state, tile)
-        try:
-            return read_stamp(found[0]) if found else ("", {})
-        except ValueError:
-            return "", {}
-
     def source(self, tile: str) -> tuple[Stamp, int] | None:
-        """What is at the source of a tile, complete or not, and the mtime of that stamp."""
-        for state in (AVAILABLE, INCOMPLETE):
-            found = self.read(state, tile)
-            if found:
-                try:
-                    return Stamp.parse(found[0]), found[1]
-                except ValueError:
-                    return None
-        return None
+        """What is at the source of a tile, complete or not, and the mtime of that stamp; None without a whole stamp."""
+        return self._parsed(AVAILABLE, tile, Stamp.parse) or self._parsed(INCOMPLETE, tile, Stamp.parse)
 
     def downloaded(self, tile: str) -> Record:
         """What was verified here of a tile; an empty record if nothing was, or the stamp is damaged."""
@@ -192,22 +186,28 @@ class Stamps:
 
     def downloaded_with_mtime(self, tile: str) -> tuple[Record, int] | None:
         """What was verified here of a tile and the mtime of that stamp; None without a whole stamp."""
-        found = self.read(DOWNLOADED, tile)
-        try:
-            return (Record.parse(found[0]), found[1]) if found else None
-        except ValueError:
-            return None
+        return self._parsed(DOWNLOADED, tile, Record.parse)
 
     def extracted(self, tile: str) -> Record:
         """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged.
 
         An archive that was freed after it was unpacked (``KEEP=no``) has the mtime 0; see also `members`.
         """
-        found = self.read(EXTRACTED, tile)
+        found = self._parsed(EXTRACTED, tile, Record.parse)
+        return found[0] if found else Record()
+
+    def lines(self, state: str, tile: str) -> tuple[str, dict[str, Line]]:
+        """Source of a stamp and its lines by name; none without it, or if it is damaged."""
+        found = self._parsed(state, tile, read_stamp)
+        return found[0] if found else ("", {})
+
+    def _parsed(self, state: str, tile: str, parse: Callable[[str], _Parsed]) -> tuple[_Parsed, int] | None:
+        """Parse a stamp, and give its mtime; None if it is not there, or is damaged."""
+        found = self.read(state, tile)
         try:
-            return Record.parse(found[0]) if found else Record()
+            return (parse(found[0]), found[1]) if found else None
         except ValueError:
-            return Record()
+            return None
 
     def write(
         self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False

@@ -13,13 +13,13 @@ from operator import add
 from typing import NamedTuple
 
 from retrieve import decisions
-from retrieve.archives import Held
+from retrieve.archives import Held, Line
 from retrieve.decisions import REASONS, Lack, lack_of, md5_may_be_old
 from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import hold
 from retrieve.settings import Settings
 from retrieve.stamps import inventory
-from retrieve.stamps.lines import Line, read_stamp
+from retrieve.stamps.lines import read_stamp
 from retrieve.stamps.members import read_members, without_file
 from retrieve.stamps.runs import Run, read_runs
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps
@@ -172,8 +172,8 @@ def goal(settings: Settings) -> str:
     return UNPACKED if any(is_tar(one.pattern) for one in settings.product_set()) else HERE
 
 
-class _Record(NamedTuple):
-    """What was verified here of a tile: the source, lines by name, and the mtime of the stamp."""
+class _Found(NamedTuple):
+    """A stamp as it was read: the source, lines by name, and its mtime; empty without one."""
 
     source: str
     lines: dict[str, Line]
@@ -222,14 +222,14 @@ class _Look:
     def look(self, tile: str) -> tuple[Standing, list[ArchiveStanding]]:
         """Say where a tile stands, and each of its archives; none of them if one of its stamps is damaged."""
         try:
-            return self._closely(tile, self._record(tile))
+            return self._closely(tile, self._read(DOWNLOADED, tile))
         except ValueError:
             return self._damaged(tile), []
 
     def count(self, tile: str) -> Standing:
         """Say where a tile stands, and count its archives."""
         try:
-            record = self._record(tile)
+            record = self._read(DOWNLOADED, tile)
             whole = self._whole_tile(tile, record)
             if whole:
                 return whole
@@ -241,15 +241,15 @@ class _Look:
         self._bytes_held = list(map(add, self._bytes_held, [one.held.bytes if one.held else 0 for one in archives]))
         return standing
 
-    def _record(self, tile: str) -> _Record:
-        found = self._stamps.read(DOWNLOADED, tile)
-        return _Record(*read_stamp(found[0]), found[1]) if found else _Record("", {}, None)
+    def _read(self, state: str, tile: str) -> _Found:
+        found = self._stamps.read(state, tile)
+        return _Found(*read_stamp(found[0]), found[1]) if found else _Found("", {}, None)
 
     def _damaged(self, tile: str) -> Standing:
         why = f"a stamp of it is damaged; remove '{self._stamps.directory}/*/{tile}' and run 'make sync'"
         return Standing(tile, DAMAGED, why, lacks=(Lack(decisions.DAMAGED, (), why),))
 
-    def _whole_tile(self, tile: str, record: _Record) -> Standing | None:
+    def _whole_tile(self, tile: str, record: _Found) -> Standing | None:
         """Tell of a tile that did not fail and lacks nothing, from its record alone; None if it is not known to be one.
 
         The record repeats the stamp of the source that it answers, which has the same mtime.
@@ -265,7 +265,7 @@ class _Look:
         self._whole[state] += 1
         return Standing(tile, state, "", sum(sizes), max([line.date for line in lines.values()]))
 
-    def _closely(self, tile: str, record: _Record) -> tuple[Standing, list[ArchiveStanding]]:
+    def _closely(self, tile: str, record: _Found) -> tuple[Standing, list[ArchiveStanding]]:
         final = self._final(tile, record)
         archives = list(self._archives(tile, record, final))
         lacks, there = _lacks(archives), [one.there for one in archives if one.there]
@@ -279,16 +279,14 @@ class _Look:
         date = max([one.date for one in there], default="")
         return Standing(tile, state, why, sum([one.bytes for one in there]), date, lacks), archives
 
-    def _archives(self, tile: str, record: _Record, final: str) -> Iterator[ArchiveStanding]:
+    def _archives(self, tile: str, record: _Found, final: str) -> Iterator[ArchiveStanding]:
         listed_ns, names = self._listed_ns(tile), [product.archive(tile) for product in self._products]
         source, there = record.source, record.lines
         if tile not in self._available or listed_ns != record.mtime_ns:
-            listed = self._stamps.read(AVAILABLE if tile in self._available else INCOMPLETE_STAMP, tile)
-            source, there = read_stamp(listed[0]) if listed else ("", {})
-        unpacked = None
-        if tile in self._extracted and not all(name in self._held for name in names):
-            unpacked = self._stamps.read(EXTRACTED, tile)
-        lines, here = inventory.held_or_freed(record.lines, read_stamp(unpacked[0])[1] if unpacked else {}, self._held)
+            source, there, _ = self._read(AVAILABLE if tile in self._available else INCOMPLETE_STAMP, tile)
+        freeable = tile in self._extracted and not all(name in self._held for name in names)
+        unpacked = self._read(EXTRACTED, tile).lines if freeable else {}
+        lines, here = inventory.held_or_freed(record.lines, unpacked, self._held)
         hollow, may_be_old = self._hollow(tile), md5_may_be_old(source)
         for product, name in zip(self._products, names, strict=True):
             wanted, verified, held, as_held = there.get(name), lines.get(name), self._held.get(name), here.get(name)
@@ -312,7 +310,7 @@ class _Look:
         """Mtime of the stamp of what is at the source of a tile; None if it is not listed."""
         return self._available.get(tile, self._incomplete.get(tile))
 
-    def _final(self, tile: str, record: _Record) -> str:
+    def _final(self, tile: str, record: _Found) -> str:
         """State of a tile that lacks nothing."""
         return UNPACKED if self._extracted.get(tile, -1) >= (record.mtime_ns or 0) else HERE
 
