@@ -191,9 +191,9 @@ def test_who_was_taken_for_dead_ends_when_it_wakes_up(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         with holding(tmp_path, wrapper=WITHOUT_FLOCK):
             os.kill(pid, signal.SIGCONT)
-            _, stderr = process.communicate(timeout=120)
+            process.wait(timeout=120)  # its standard input stays open: nothing but this ends it
             said = f"'{tmp_path}' was taken over by another run, to which this one seemed dead; run it again\n"
-            assert stderr.endswith(said)
+            assert process.stderr.read().endswith(said)
             assert len(list(tmp_path.iterdir())) == 1
 
 
