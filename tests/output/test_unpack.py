@@ -237,8 +237,8 @@ def test_an_archive_without_its_file_is_told_as_long_as_it_is_so(site: Site, tmp
         missing = site.done("missing")
         assert missing.startswith("missing.txt: 1 tile missing\n")
         assert "240.290: without its file: final_cat_240.290.tgz" in missing
-        site.done("report")
-        assert "without its file: final_cat_240.290.tgz" in (site.directory / "report.html").read_text()
+    site.done("report")
+    assert "without its file: final_cat_240.290.tgz" in (site.directory / "report.html").read_text()
     # Also where it was unpacked before this was told.
     stamp = site.directory / "stamps/mccd/extracted/240.290"
     mtime_ns = (site.directory / "stamps/mccd/downloaded/240.290").stat().st_mtime_ns

@@ -17,6 +17,8 @@ from vospace_demo.server import VOSpace
 Run = Callable[..., tuple[int, str, str]]
 SECRET = "s3cr3t.of/the-user+="
 COMPLETE = "10/10 (100.0%) complete"
+#: Of what is decided before a service is asked, or as for the tests on both that are not marked.
+ONE_SERVICE = pytest.mark.parametrize("at", ["vos"], indirect=True)
 
 
 @pytest.fixture
@@ -76,6 +78,7 @@ def test_a_token_opens_the_container_and_goes_to_no_host_that_stores_files(
     check_secret(site)
 
 
+@ONE_SERVICE
 def test_a_token_that_is_of_no_use_is_told_as_that(site: Site, at: str, space: VOSpace, token: Path, run: Run) -> None:
     space.authorizations = set()
     status, _, err = run("avail", "TOKEN=token")
@@ -98,6 +101,7 @@ def test_a_token_that_is_of_no_use_is_told_as_that(site: Site, at: str, space: V
     check_secret(site)
 
 
+@ONE_SERVICE
 def test_a_certificate_counts_before_a_token_and_a_token_before_the_usual_certificate(
     site: Site, at: str, space: VOSpace, token: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -113,6 +117,7 @@ def test_a_certificate_counts_before_a_token_and_a_token_before_the_usual_certif
     assert usual.exists()
 
 
+@ONE_SERVICE
 def test_a_password_is_taken_from_netrc_and_a_netrc_that_is_of_no_use_is_told_as_that(
     site: Site, at: str, space: VOSpace, run: Run
 ) -> None:
