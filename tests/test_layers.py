@@ -32,7 +32,7 @@ RULE = {
 }
 #: How many modules a room may have, and lines a module; `source` has two stores, `commands` a module for each verb.
 MODULES = {"source": 12, "commands": 15}
-MOST_MODULES, MOST_LINES = 10, 380
+MOST_MODULES, MOST_LINES = 10, 355
 
 
 class Import(NamedTuple):

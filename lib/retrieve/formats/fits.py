@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from retrieve.formats import decoding
+from retrieve.formats.hdu import BLOCK, CARD, Hdu, Read, data_bytes, read_header
 
-#: Headers and data come in blocks of this many bytes (FITS standard 4.0, section 3.1).
-BLOCK = 2880
-_CARD = 80
-#: A header longer than this is none, in blocks: 36,000 cards.
-_LONGEST = 1000
 #: A table has at most so many columns (section 7.2.1).
 _MOST_COLUMNS = 999
 #: What may follow the last HDU is read in pieces of this many bytes.
 _PIECE = 1 << 20
-_END = re.compile(rb"(?s)(?:.{80})*?END {5}")
-_SIZES = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *=([^/]*)")
-_TEXT = re.compile(rb"= *'([^']*)'")
-_INTEGER = re.compile(rb"= *([-+]?\d+)")
 #: The format of a column of a binary table: its number, how many elements of which type, and the type of what is in the
 #: heap if there is only a descriptor in the table, P of 32-bit or Q of 64-bit integers (section 7.3).
 _FORMAT = re.compile(rb"TFORM(\d+) *= *' *(\d*)([LXBIJKAEDCMPQ])([LXBIJKAEDCM]?)")
@@ -35,8 +25,6 @@ _BITS = {b"L": 8, b"X": 1, b"B": 8, b"I": 16, b"J": 32, b"K": 64, b"A": 8, b"E":
 _readable: set[bytes] = set()
 _REMEMBERED = 1_000
 
-#: Gives some bytes of a file, from a position on.
-Read = Callable[[int, int], bytes]
 Content = bytes | mmap.mmap
 
 
@@ -57,67 +45,6 @@ class Look:
 
 
 SOUND, _LOOSE = Look(), Look(loose_end=True)
-
-
-@dataclass
-class _Hdu:
-    """A header and its data unit.
-
-    Attributes
-    ----------
-    start
-        Where it begins in the file.
-    header
-        Its header, in whole blocks.
-    bytes
-        Length of its data unit, before that is filled up to whole blocks.
-    """
-
-    start: int
-    header: bytes
-    bytes: int
-
-    @property
-    def data_start(self) -> int:
-        return self.start + len(self.header)
-
-    @property
-    def end(self) -> int:
-        """Where the next one begins."""
-        return self.data_start + self.bytes + -self.bytes % BLOCK
-
-    @cached_property
-    def _cards(self) -> dict[bytes, int]:
-        """Where the first card of each keyword with a value is; the keyword with blanks up to the equals sign."""
-        header = self.header
-        return {header[at : at + 9]: at for at in range(len(header) - _CARD, -1, -_CARD)}
-
-    def has(self, keyword: bytes) -> bool:
-        return b"%-8b=" % keyword in self._cards
-
-    def text(self, keyword: bytes) -> bytes:
-        """Text that a card has as its value; nothing if there is no such card, or none whose value is a text."""
-        match = self._value(_TEXT, keyword)
-        return match[1].strip() if match else b""
-
-    def integer(self, keyword: bytes, default: int = 0) -> int:
-        """Number that a card has as its value."""
-        match = self._value(_INTEGER, keyword)
-        return int(match[1]) if match else default
-
-    def _value(self, pattern: re.Pattern[bytes], keyword: bytes) -> re.Match[bytes] | None:
-        at = self._cards.get(b"%-8b=" % keyword)
-        return None if at is None else pattern.match(self.header, at + 8, at + _CARD)
-
-    def without_values(self) -> bytes:
-        """Header without what makes no difference to whether it can be read."""
-        header = self.header
-        for keyword in (b"NAXIS2", b"CHECKSUM", b"DATASUM"):
-            if keyword == b"NAXIS2" or self.text(keyword):
-                at = self._cards.get(b"%-8b=" % keyword)
-                if at is not None:
-                    header = header[: at + 8] + bytes(_CARD - 8) + header[at + _CARD :]
-        return header
 
 
 def look(source: Path | bytes, *, full: bool = False) -> Look:
@@ -147,7 +74,7 @@ def _look(source: Path | bytes, content: Content, *, full: bool) -> Look:
     return Look(_content_problem(source, content, hdus), found.loose_end)
 
 
-def _content_problem(source: Path | bytes, content: Content, hdus: list[_Hdu]) -> str | None:
+def _content_problem(source: Path | bytes, content: Content, hdus: list[Hdu]) -> str | None:
     """Say what is wrong with the content of a FITS file of sound structure.
 
     Checksums and descriptors are verified here, in a hundredth of the time that astropy's objects take. Then astropy
@@ -182,23 +109,23 @@ def _reader(file: Any) -> Read:  # noqa: ANN401 - a binary file
     return read
 
 
-def _structure(read: Read, end: int) -> tuple[list[_Hdu], Look]:
+def _structure(read: Read, end: int) -> tuple[list[Hdu], Look]:
     """Walk through a file of `end` bytes from header to header."""
     if end == 0:
         return [], Look("it is empty")
     if read(0, 10) != b"SIMPLE  = ":
         return [], Look("it does not begin as FITS")
-    hdus: list[_Hdu] = []
+    hdus: list[Hdu] = []
     position = data_end = 0
     while position < end:
         try:
-            header = _header(read, position)
-            size = _data_bytes(header)
+            header = read_header(read, position)
+            size = data_bytes(header)
         except ValueError as error:
             if hdus and _only_fill(read, position, end):
                 return hdus, _LOOSE
             return hdus, Look(f"{error} at byte {position}")
-        hdus.append(_Hdu(position, header, size))
+        hdus.append(Hdu(position, header, size))
         data_end = position + len(header) + size
         position = data_end + -size % BLOCK
     if data_end > end:
@@ -211,94 +138,7 @@ def _only_fill(read: Read, start: int, end: int) -> bool:
     return not any(read(place, min(_PIECE, end - place)).strip(b"\0 ") for place in range(start, end, _PIECE))
 
 
-def _header(read: Read, start: int) -> bytes:
-    header = read(start, BLOCK)
-    if not header.startswith((b"SIMPLE  =", b"XTENSION=")):
-        raise ValueError("something that is no header")
-    searched = 0
-    while len(header) == searched + BLOCK and searched < _LONGEST * BLOCK:
-        if _END.match(header, searched):
-            return header
-        searched += BLOCK
-        header += read(start + searched, BLOCK)
-    raise ValueError("a header that is cut" if len(header) % BLOCK else "a header without its end")
-
-
-def _data_bytes(header: bytes) -> int:
-    """Length of the data unit that a header announces, before it is filled up.
-
-    It is ``|BITPIX| / 8 * GCOUNT * (PCOUNT + NAXIS1 * … * NAXISm)`` bytes (FITS standard 4.0, sections 4.4.1.1 and
-    7.1.2); for random groups, which have NAXIS1 = 0, that axis does not count.
-    """
-    try:
-        bits, axes, parameters, groups = _mandatory(header[: 10 * _CARD])
-    except ValueError:
-        bits, axes, parameters, groups = _scattered(header)
-    if not axes:
-        return 0
-    elements = 1
-    for length in axes:
-        elements *= length
-    size = abs(bits) // 8 * groups * (parameters + elements)
-    if size < 0 or min(axes) < 0:
-        raise ValueError("a header with a negative size")
-    return size
-
-
-@lru_cache(maxsize=4096)
-def _mandatory(header: bytes) -> tuple[int, list[int], int, int]:
-    """Read the cards that give sizes where the standard wants them (section 4.4.1), which is quick.
-
-    Raises
-    ------
-    ValueError
-        If they are not there.
-    """
-    bits = _card(header, 1, b"BITPIX  = ")
-    count = _card(header, 2, b"NAXIS   = ")
-    axes = [_card(header, 2 + axis, b"%-8b= " % (b"NAXIS%d" % axis)) for axis in range(1, count + 1)]
-    if header.startswith(b"X"):
-        return bits, axes, _card(header, 3 + count, b"PCOUNT  = "), _card(header, 4 + count, b"GCOUNT  = ")
-    if axes and axes[0] == 0:
-        raise ValueError("perhaps random groups")
-    return bits, axes, 0, 1
-
-
-def _card(header: bytes, number: int, keyword: bytes) -> int:
-    start = number * _CARD
-    if header[start : start + 10] != keyword:
-        raise ValueError("another card")
-    return int(header[start + 10 : start + 30])
-
-
-def _scattered(header: bytes) -> tuple[int, list[int], int, int]:
-    """Read the cards that give sizes wherever they are."""
-    values: dict[bytes, int] = {}
-    for start in range(0, len(header), _CARD):
-        card = header[start : start + _CARD]
-        match = _SIZES.match(card)
-        if match:
-            values.setdefault(match[1], _whole_number(*match.groups()))
-        elif card.startswith(b"GROUPS  =") and card[10:30].strip() == b"T":
-            values[b"GROUPS"] = 1
-    try:
-        axes = [values[b"NAXIS%d" % axis] for axis in range(1, values[b"NAXIS"] + 1)]
-        bits = values[b"BITPIX"]
-    except KeyError as error:
-        raise ValueError(f"a header without {error.args[0].decode()}") from error
-    if values.get(b"GROUPS") and axes and axes[0] == 0:
-        axes = axes[1:] or [1]
-    return bits, axes, values.get(b"PCOUNT", 0), values.get(b"GCOUNT", 1)
-
-
-def _whole_number(keyword: bytes, value: bytes) -> int:
-    try:
-        return int(value)
-    except ValueError as error:
-        raise ValueError(f"a header whose {keyword.decode()} is no integer") from error
-
-
-def _sum_problem(hdu: _Hdu, content: Content) -> str | None:
+def _sum_problem(hdu: Hdu, content: Content) -> str | None:
     """Name the checksum of an HDU that does not agree with its bytes.
 
     Both are the ones' complement sum of 32-bit words; DATASUM is that of the data, and CHECKSUM makes that of the whole
@@ -313,7 +153,7 @@ def _sum_problem(hdu: _Hdu, content: Content) -> str | None:
     return "CHECKSUM" if checksum and (data + _ones_sum(hdu.header)) % 0xFFFFFFFF else None
 
 
-def _is_coded(hdu: _Hdu) -> bool:
+def _is_coded(hdu: Hdu) -> bool:
     """Whether damaged data cannot be decoded: numbers written as text, and compressed images.
 
     Of all other data any bytes are values.
@@ -321,7 +161,7 @@ def _is_coded(hdu: _Hdu) -> bool:
     return hdu.header.startswith(b"XTENSION= 'TABLE") or hdu.has(b"ZIMAGE")
 
 
-def _stray_column(hdu: _Hdu, content: Content) -> int | None:
+def _stray_column(hdu: Hdu, content: Content) -> int | None:
     """Give the number of the first column of variable length that leads out of the heap.
 
     A table whose columns do not fit into its rows is for astropy to refuse.
@@ -337,7 +177,7 @@ def _stray_column(hdu: _Hdu, content: Content) -> int | None:
     heap = max(hdu.bytes - start, -1)
     place = 0
     for match in _FORMAT.finditer(hdu.header):
-        if match.start() % _CARD:
+        if match.start() % CARD:
             continue
         size = -(-int(match[2] or 1) * _BITS[match[3]] // 8)
         if place + size > width:
@@ -362,7 +202,7 @@ def _leads_out(pairs: Any, heap: int, bits: int) -> bool:  # noqa: ANN401 - an a
     return bool(((count < 0) | (count > 0) & ((place < 0) | (place > heap) | (count > room))).any())
 
 
-def _filled(hdu: _Hdu, content: Content) -> memoryview | bytes:
+def _filled(hdu: Hdu, content: Content) -> memoryview | bytes:
     """Give the data of an HDU in whole blocks, also where a file ends before the last one is filled up."""
     lacking = hdu.end - len(content)
     data = memoryview(content)[hdu.data_start : hdu.end]

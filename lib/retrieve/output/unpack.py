@@ -252,8 +252,7 @@ class _Unpacking:
         """Make a file, in a directory that stays open as long as files come in it."""
         directory, _, name = path.rpartition("/")
         if directory != self._open_path:
-            if directory not in self._made:
-                self._make_directory(directory)
+            self._make_directory(directory)
             self.close()
             self._open = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)
             self._open_path = directory
