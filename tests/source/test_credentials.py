@@ -17,7 +17,7 @@ from vospace_demo.server import VOSpace
 Run = Callable[..., tuple[int, str, str]]
 SECRET = "s3cr3t.of/the-user+="
 COMPLETE = "10/10 (100.0%) complete"
-#: Of what is decided before a service is asked, or as for the tests on both that are not marked.
+#: For what is decided before a service is asked: one of them is enough.
 ONE_SERVICE = pytest.mark.parametrize("at", ["vos"], indirect=True)
 
 

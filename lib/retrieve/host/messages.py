@@ -23,7 +23,7 @@ def show(settings: Settings, text: Iterable[str], data: Mapping[str, object]) ->
 
 
 def shorten(settings: Settings, lines: list[str], noun: str) -> list[str]:
-    """Leave out all but the first of many lines, and say of how many more the others would be; V=1 shows all."""
+    """Keep the first lines of many and say how many more there are; V=1 keeps them all."""
     if settings.v or len(lines) <= _SHOWN:
         return lines
     return [*lines[:_SHOWN], f"… and {some(len(lines) - _SHOWN, f'more {noun}')}; V=1 shows all"]

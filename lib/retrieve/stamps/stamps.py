@@ -177,7 +177,8 @@ class Stamps:
 
     def source(self, tile: str) -> tuple[Stamp, int] | None:
         """What is at the source of a tile, complete or not, and the mtime of that stamp; None without a whole stamp."""
-        return self._parsed(AVAILABLE, tile, Stamp.parse) or self._parsed(INCOMPLETE, tile, Stamp.parse)
+        state = AVAILABLE if self.path(AVAILABLE, tile).exists() else INCOMPLETE
+        return self._parsed(state, tile, Stamp.parse)
 
     def downloaded(self, tile: str) -> Record:
         """What was verified here of a tile; an empty record if nothing was, or the stamp is damaged."""
