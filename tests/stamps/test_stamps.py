@@ -116,6 +116,14 @@ def test_what_was_freed_counts_as_held_while_it_is_the_content_that_was_recorded
     assert (lines, here[ONE], here[THREE]) == (unpacked, Held(1234, 0), third[THREE])
 
 
+def test_an_older_stamp_does_not_answer_for_a_damaged_one(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    stamps.write(INCOMPLETE, "240.290", INCOMPLETE_TEXT, 1)
+    assert stamps.source("240.290") is not None
+    stamps.write(AVAILABLE, "240.290", "damaged", 2)
+    assert stamps.source("240.290") is None
+
+
 def test_a_stamp_and_its_mtime_are_of_the_same_file(tmp_path: Path) -> None:
     stamps = Stamps(tmp_path, "mccd")
     assert stamps.read(INCOMPLETE, "182.308") is None
