@@ -96,10 +96,14 @@ def make_images(directory: Path, tile: str) -> list[Path]:
 
     taken = run_date_of(tile) - timedelta(days=90)
     sky, weight = np.random.default_rng(_seed(tile)).normal(9, 1, (2, 256, 256)).astype("f4")
-    hdus = fits.PrimaryHDU(sky, _header(tile, 256)), fits.CompImageHDU(weight, _header(tile, 256))
+    plain = io.BytesIO()
+    fits.CompImageHDU(weight, _header(tile, 256)).writeto(plain)
+    # A compressed image takes checksums with a date only as the table that it is in the file.
+    with fits.open(io.BytesIO(plain.getvalue()), disable_image_compression=True) as table:
+        contents = _fits([fits.PrimaryHDU(sky, _header(tile, 256))], taken), _fits(table, taken)
     return [
-        _write(directory / name.format(tile=tile), _fits(hdu, taken), taken)
-        for name, hdu in zip(IMAGE_NAMES, hdus, strict=True)
+        _write(directory / name.format(tile=tile), content, taken)
+        for name, content in zip(IMAGE_NAMES, contents, strict=True)
     ]
 
 
@@ -189,18 +193,15 @@ def _header(tile: str, side: int) -> Any:  # noqa: ANN401 - a fits.Header; astro
     return header
 
 
-def _fits(hdu: Any, date: datetime) -> bytes:  # noqa: ANN401
+def _fits(hdus: Iterable[Any], date: datetime) -> bytes:
     """Write FITS with CHECKSUM and DATASUM, whose comments astropy would otherwise date with today."""
     from astropy.io import fits
 
-    plain, dated = io.BytesIO(), io.BytesIO()
-    hdu.writeto(plain)
-    # A compressed image takes a date only as the table that it is in the file.
-    with fits.open(io.BytesIO(plain.getvalue()), disable_image_compression=True) as hdus:
-        for each in hdus:
-            each.add_checksum(when=f"{date:%Y-%m-%dT%H:%M:%S}")
-        hdus.writeto(dated)
-    return dated.getvalue()
+    file = io.BytesIO()
+    for hdu in (whole := fits.HDUList(hdus)):
+        hdu.add_checksum(when=f"{date:%Y-%m-%dT%H:%M:%S}")
+    whole.writeto(file)
+    return file.getvalue()
 
 
 def _table(columns: dict[str, tuple[float, ...]], rows: int, seed: int, tile: str, date: datetime) -> bytes:
@@ -215,7 +216,8 @@ def _table(columns: dict[str, tuple[float, ...]], rows: int, seed: int, tile: st
     data = {"RA": (ra + east / np.cos(np.radians(dec + north))) % 360, "DEC": dec + north}
     data |= {name: rng.uniform(low, high, (rows, *shape)) for name, (low, high, *shape) in columns.items()}
     dtype = [(name, column.dtype, column.shape[1:]) for name, column in data.items()]
-    return _fits(fits.BinTableHDU(np.rec.fromarrays(list(data.values()), dtype=dtype), name="RESULTS"), date)
+    table = fits.BinTableHDU(np.rec.fromarrays(list(data.values()), dtype=dtype), name="RESULTS")
+    return _fits([fits.PrimaryHDU(), table], date)
 
 
 def _flag_image(seed: int, tile: str, date: datetime) -> bytes:
@@ -224,7 +226,7 @@ def _flag_image(seed: int, tile: str, date: datetime) -> bytes:
     from astropy.io import fits
 
     squares = np.random.default_rng(seed).choice((0, 1, 4), (32, 32), p=(0.9, 0.07, 0.03))
-    return _fits(fits.PrimaryHDU(np.kron(squares, np.ones((16, 16))).astype("i2"), _header(tile, 512)), date)
+    return _fits([fits.PrimaryHDU(np.kron(squares, np.ones((16, 16))).astype("i2"), _header(tile, 512))], date)
 
 
 def _text(template: str, seed: int, tile: str, date: datetime) -> bytes:

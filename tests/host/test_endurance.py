@@ -68,7 +68,7 @@ def check_downloads(site: Site, service: str, count: int, others: int = 0) -> No
 
 @pytest.mark.parametrize("service", ["vos", "arc"])
 def test_no_run_crashes_or_waits_for_ever_with_a_certificate_and_many_transfers(service: str, many: Site) -> None:
-    check_downloads(many, service, 4)
+    check_downloads(many, service, 2)
 
 
 @pytest.mark.soak
@@ -87,7 +87,7 @@ def check_processes(site: Site, count: int, others: int = 0) -> None:
 
 
 def test_no_run_crashes_or_waits_for_ever_that_starts_processes_while_progress_is_told(many: Site) -> None:
-    check_processes(many, 8)
+    check_processes(many, 4)
 
 
 @pytest.mark.soak
