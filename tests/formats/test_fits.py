@@ -228,7 +228,7 @@ def test_what_fitsio_writes_is_sound(tmp_path: Path) -> None:
         assert found == [None, None, False], path.name
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_mutated_files_are_accepted_or_named(count: int) -> None:
     found = looks(0, count, patience=60 + count)
     assert found["memory"] < 300_000_000
