@@ -123,7 +123,7 @@ class Lack:
     names
         The archives that lack for this reason; none if it is the whole tile.
     text
-        What is said of the whole tile.
+        What is said of the whole tile, or what the last try to fetch them met.
     """
 
     reason: str
@@ -133,7 +133,8 @@ class Lack:
     def __str__(self) -> str:
         if not self.names:
             return self.text
-        return f"{self.reason}: {', '.join(self.names) if len(self.names) < 3 else some(len(self.names), 'archive')}"
+        names = ", ".join(self.names) if len(self.names) < 3 else some(len(self.names), "archive")
+        return f"{self.reason}: {names}" + (f" ({self.text})" if self.text else "")
 
 
 def lack_of(

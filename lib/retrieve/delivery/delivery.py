@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from retrieve.settings import Settings
 from retrieve.source.opening import open_container
 from retrieve.source.patience import Pauses, RateLimit
 from retrieve.stamps.inventory import holds_source
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Record, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, UNFINISHED, Record, Stamps
 
 #: Give up after this many archives in a row have failed, or after twice JOBS if that is more.
 _ENOUGH = 20
@@ -41,6 +41,8 @@ class Tally:
         Number of tiles that are here and stamped.
     failed
         By tile: the problem of each of its archives that failed.
+    again
+        An archive failed that another run may bring.
     fatal
         The delivery was given up: the next archive would have met the same problem.
     """
@@ -50,6 +52,7 @@ class Tally:
     proved: int = 0
     done: int = 0
     failed: dict[str, list[str]] = field(default_factory=dict)
+    again: bool = False
     fatal: bool = False
 
     @property
@@ -117,12 +120,15 @@ class Delivery:
         jobs = min(self._settings.jobs, len(work))
         # Closed within the progress: the bar is gone only when no thread writes to it any more.
         self._progress.note(f"0/{len(work)} archives", 0)
-        with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
-            for result in results:
-                self._count(result)
-                self._progress.note(
-                    f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
-                )
+        try:
+            with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
+                for result in results:
+                    self._count(result)
+                    self._progress.note(
+                        f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
+                    )
+        finally:
+            self._record_unfinished()
 
     def _act(self, tile: str, archive: Archive) -> Verified:
         """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
@@ -190,6 +196,7 @@ class Delivery:
             else:
                 self._progress.say(str(result.problem))
                 tally.failed.setdefault(result.tile, []).append(str(result.problem))
+                tally.again |= result.again
             return
         archive, md5 = result.verified.archive, result.verified.md5
         if result.name in self._fetched:
@@ -236,4 +243,18 @@ class Delivery:
             state = INCOMPLETE if now.lacking else AVAILABLE
             mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
         sync_directory(self._settings.archives)
+        # Before: what is left of it never goes on beside a stamp that knows better.
+        self._stamps.remove(UNFINISHED, plan.tile)
         self._stamps.write(DOWNLOADED, plan.tile, Record(now.source, ordered).text(), mtime_ns, sync=True)
+
+    def _record_unfinished(self) -> None:
+        """Keep on record what was verified of tiles that are not whole, so that the next run does not hash it again.
+
+        No more than that depends on it: it is not synced, and where it cannot be written the next run hashes.
+        """
+        with suppress(OSError):
+            for tile, verified in self._verified.items():
+                plan = self._plans[tile]
+                if any(plan.record.verified.get(name) != one for name, one in verified.items()):
+                    text = Record(plan.stamp.source, verified).text()
+                    self._stamps.write(UNFINISHED, tile, text, plan.stamp_ns)

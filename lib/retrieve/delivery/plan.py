@@ -9,7 +9,7 @@ from retrieve.archives import Archive, Held, Verified
 from retrieve.decisions import Decision, decide, md5_may_be_old
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, is_here, listed_tiles
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, UNFINISHED, Record, Stamp, Stamps
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
     at_source = stamps.tiles(AVAILABLE).keys()
     if settings.partial:
         at_source |= stamps.tiles(INCOMPLETE).keys()
-    held = held_archives(settings)
+    unfinished, held = stamps.tiles(UNFINISHED), held_archives(settings)
     plans = []
     for tile in listed_tiles(settings, stamps):
         if tile not in at_source:
@@ -63,8 +63,10 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
         source, lines = stamps.lines(DOWNLOADED, tile)
         if tile not in stale and is_here(lines, held):
             continue
+        if tile in unfinished:
+            lines = lines | stamps.lines(UNFINISHED, tile)[1]
         lines, here = held_or_freed(lines, stamps.lines(EXTRACTED, tile)[1], held)
-        if tile not in stale and is_here(lines, here):
+        if tile not in stale and tile not in unfinished and is_here(lines, here):
             continue
         found = stamps.source(tile)
         if found is not None and found[0].archives:

@@ -31,6 +31,8 @@ class Result:
         The archive as it is here now; None if it failed.
     problem
         One line with the problem and the remedy; None if it did not fail.
+    again
+        Another try may fare better.
     fatal
         The problem would be that of every other archive as well: there is no point in going on.
     """
@@ -39,6 +41,7 @@ class Result:
     name: str
     verified: Verified | None = None
     problem: str | None = None
+    again: bool = False
     fatal: bool = False
 
 
@@ -83,7 +86,7 @@ def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]
     try:
         return Result(tile, archive.name, act(tile, archive))
     except Transient as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again")
+        return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again", again=True)
     except AccessError as error:
         # To the container, of which this archive happened to be the first to be asked for.
         return Result(tile, archive.name, problem=str(error), fatal=True)

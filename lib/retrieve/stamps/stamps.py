@@ -21,8 +21,8 @@ from retrieve.shards import Shard
 from retrieve.stamps.lines import NONE, read_stamp
 
 #: The states of a tile, which are the names of the directories of stamps.
-AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED, MISSING = (
-    "available", "incomplete", "downloaded", "extracted", "missing"
+AVAILABLE, INCOMPLETE, UNFINISHED, DOWNLOADED, EXTRACTED, MISSING = (
+    "available", "incomplete", "unfinished", "downloaded", "extracted", "missing"
 )  # fmt: skip
 
 
@@ -83,6 +83,8 @@ class Stamp:
 @dataclass(frozen=True)
 class Record:
     """What `downloaded/TILE` says: the archives that were verified here, by name.
+
+    `unfinished/TILE` says it of some of the archives of a tile, until the others are here, too.
 
     Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds, and another one, the
     file's own MD5, where the source knows none or another.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import add
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from retrieve.stamps import inventory
 from retrieve.stamps.lines import read_stamp
 from retrieve.stamps.members import read_members, without_file
 from retrieve.stamps.runs import Run, read_runs
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, UNFINISHED, Stamps
 from retrieve.stamps.stamps import INCOMPLETE as INCOMPLETE_STAMP
 from retrieve.standing.history import Failure, last_failures, written_at
 
@@ -38,7 +38,7 @@ STATES = UNPACKED, HERE, AT_SOURCE, NEWER, DAMAGED, FAILED, INCOMPLETE, UNSEEN =
     "not seen there",
 )
 #: States of the stamps that are asked for their mtimes only.
-_DATED = (AVAILABLE, INCOMPLETE_STAMP, EXTRACTED)
+_DATED = (AVAILABLE, INCOMPLETE_STAMP, UNFINISHED, EXTRACTED)
 #: What the gravest lack of a tile makes of it.
 _STATE_OF = {
     decisions.NOT_LISTED: UNSEEN,
@@ -201,7 +201,7 @@ class _Look:
         self._partial = settings.partial
         self._stamps = stamps
         self._held = held
-        self._available, self._incomplete, self._extracted = mtimes
+        self._available, self._incomplete, self._unfinished, self._extracted = mtimes
         self._failures = failures
         self._whole: Counter[str] = Counter()
         self._counts: Counter[tuple[int, str]] = Counter()
@@ -276,6 +276,8 @@ class _Look:
         if failure:
             state, why = DAMAGED if failure.run.verb == "verify" else FAILED, str(failure)
             archives = [one._replace(state=state) if one.name in why else one for one in archives]
+            if failure.run.verb == "download":
+                lacks = tuple([_tried(lack, failure.problem) for lack in lacks])
         date = max([one.date for one in there], default="")
         return Standing(tile, state, why, sum([one.bytes for one in there]), date, lacks), archives
 
@@ -286,7 +288,8 @@ class _Look:
             source, there, _ = self._read(AVAILABLE if tile in self._available else INCOMPLETE_STAMP, tile)
         freeable = tile in self._extracted and not all(name in self._held for name in names)
         unpacked = self._read(EXTRACTED, tile).lines if freeable else {}
-        lines, here = inventory.held_or_freed(record.lines, unpacked, self._held)
+        verified_since = self._stamps.lines(UNFINISHED, tile)[1] if tile in self._unfinished else {}
+        lines, here = inventory.held_or_freed(record.lines | verified_since, unpacked, self._held)
         hollow, may_be_old = self._hollow(tile), md5_may_be_old(source)
         for product, name in zip(self._products, names, strict=True):
             wanted, verified, held, as_held = there.get(name), lines.get(name), self._held.get(name), here.get(name)
@@ -340,3 +343,10 @@ def _lacks(archives: list[ArchiveStanding]) -> tuple[Lack, ...]:
     if decisions.NOT_LISTED in names:
         return (Lack(decisions.NOT_LISTED, (), f"{decisions.NOT_LISTED}; run 'make avail'"),)
     return tuple([Lack(reason, tuple(names[reason])) for reason in REASONS if reason in names])
+
+
+def _tried(lack: Lack, problem: str) -> Lack:
+    """Say of what was to be fetched what the last try met."""
+    if lack.reason not in (decisions.NOT_FETCHED, decisions.NEWER, decisions.DAMAGED):
+        return lack
+    return replace(lack, text=problem if lack.names[1:] else problem.removeprefix(f"cannot fetch '{lack.names[0]}': "))
