@@ -13,6 +13,7 @@ DEST ?= .## where output/ is unpacked
 STAMPS ?= stamps## where the stamps are
 JOBS ?= 8## transfers at once; make -jN sets it, too
 CHECK ?= quick## how FITS files are checked: quick, full or none
+ONLY ?=## untar: some of the files, by patterns of their names or paths; empty: all
 KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked
 SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
 TIMEOUT ?= 60## seconds without a byte before a request is made again
@@ -29,7 +30,7 @@ TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFA
 INSECURE ?= no## yes: do not verify the server's certificate
 FORMAT ?= text## json: the result for programs
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

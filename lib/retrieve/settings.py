@@ -11,6 +11,7 @@ from typing import Any
 
 from retrieve.errors import SettingError
 from retrieve.products import ProductSet, product_set
+from retrieve.selection import Selection
 from retrieve.shards import Shard, parse_shard
 
 #: What `avail` remembers for the targets that follow it.
@@ -112,6 +113,10 @@ def _escaped(value: str) -> str:
     return re.sub(r"(\\*)#", r"\1\1\#", value.replace("$", "$$"))
 
 
+def _selection(value: str) -> Selection:
+    return Selection(tuple(value.split()))
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in words:
@@ -146,6 +151,9 @@ class Settings:
     stamps: Path = _setting("stamps", "where the stamps are", _path)
     jobs: int = _setting("8", "transfers at once; make -jN sets it, too", _count)
     check: str = _setting("quick", "how FITS files are checked: quick, full or none", _one_of("quick", "full", "none"))
+    only: Selection = _setting(
+        "", "untar: some of the files, by patterns of their names or paths; empty: all", _selection
+    )
     keep: bool = _setting("yes", "no: delete a tile's archives once they are unpacked and checked", _yes)
     sample: float = _setting("", "5%: verify that share of the tiles; empty: all of them", _share)
     timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)

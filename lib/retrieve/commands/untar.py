@@ -18,6 +18,8 @@ from retrieve.wording import some
 
 def main(settings: Settings) -> int:
     """Unpack the stale tiles; exit status 1 if some failed."""
+    if settings.only and not settings.keep:
+        raise RetrieveError("KEEP=no would delete what ONLY leaves in the archives; leave out one of them")
     if (stamps := _stamps(settings)) is None:
         return 0
     stale = collected(stamps, "untar", settings.shard)

@@ -112,6 +112,8 @@ class Contest:
         Date of the archive at the source.
     outdone
         Collects paths that two archives brought with different content.
+    kept
+        Paths that were unpacked of the tile before, with fewer patterns: what is there as staged stays untouched.
     """
 
     staging: Path
@@ -120,6 +122,7 @@ class Contest:
     absent: set[tuple[str, str]]
     date_ns: int
     outdone: set[str]
+    kept: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.lost: list[str] = []
@@ -132,6 +135,7 @@ class Contest:
         ===================================================  ==============
         of the file that is there                            it gives way
         ===================================================  ==============
+        it was kept, with this length and mtime              no
         no other archive claims it (an earlier version,      yes
         or what a stopped run left)
         it has the same content                              unless its
@@ -141,6 +145,8 @@ class Contest:
         it is newer                                          no
         ===================================================  ==============
         """
+        if path in self.kept and (there.st_size, there.st_mtime_ns) == (staged.st_size, staged.st_mtime_ns):
+            return False
         others = [
             claim
             for claim in self.claims.of(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieve.errors import RetrieveError, remedy
+from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
@@ -18,7 +19,7 @@ from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile
 from retrieve.output.tree import OUTPUT
 from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
-from retrieve.stamps.inventory import holds_source
+from retrieve.stamps.inventory import holds_source, selected_are_unpacked
 from retrieve.stamps.stamps import EXTRACTED, Stamps
 from retrieve.wording import size, some
 
@@ -124,11 +125,12 @@ class Extraction:
     """
 
     def __init__(self, tiles: list[str], stale: set[str], settings: Settings, stamps: Stamps) -> None:
+        only = settings.only
         limits = UNLIMITED if settings.force else Limits()
         self._jobs = [
-            TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial)
+            TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial, only)
             for tile in tiles
-            if tile in stale
+            if tile in stale and not (only and selected_are_unpacked(stamps, tile, only, is_tar))
         ]
         self._tiles = tiles
         self._settings = settings

@@ -10,6 +10,7 @@ from retrieve.formats.header import DIRECTORY, TarError
 from retrieve.formats.kinds import is_tar
 from retrieve.formats.tar import TarStream
 from retrieve.output.staging import TileJob
+from retrieve.selection import Selection
 from retrieve.wording import size, some
 
 #: Tiles whose archives are looked into, in order to know how many files a tile has.
@@ -50,18 +51,21 @@ def need(jobs: list[TileJob]) -> Need:
     """Estimate what the archives of some tiles that are not unpacked yet come to."""
     paths = {job.tile: _changed(job) for job in jobs}
     looked_into = jobs[:: max(len(jobs) // _LOOKED_INTO, 1)][:_LOOKED_INTO]
-    counted = sum(_count(path) for job in looked_into for path in paths[job.tile])
+    counts = [_count(path, job.only) for job in looked_into for path in paths[job.tile]]
+    counted, selected, whole = map(sum, zip((0, 0, 0), *counts, strict=True))
     files = -(-counted * len(jobs) // max(len(looked_into), 1))
+    share = min(selected / max(whole, 1), 1) if looked_into and jobs[0].only else 1
     return Need(
         [job.tile for job in jobs],
         sum(map(len, paths.values())),
-        sum(_unpacked_bytes(path) for several in paths.values() for path in several),
+        int(share * sum(_unpacked_bytes(path) for several in paths.values() for path in several)),
         files,
     )
 
 
 def _changed(job: TileJob) -> list[Path]:
-    before = job.stamps.extracted(job.tile).verified
+    last = job.stamps.extracted(job.tile)
+    before = last.verified if last.only.covers(job.only) else {}
     return [
         job.archives / name
         for name, one in job.stamps.downloaded(job.tile).verified.items()
@@ -82,14 +86,18 @@ def _unpacked_bytes(path: Path) -> int:
     return length if length >= packed - packed // 1000 - 100 else length + _WRAPS * (1 + packed // _WRAPS)
 
 
-def _count(path: Path) -> int:
-    """Files and directories of an archive, as far as it can be read."""
+def _count(path: Path, only: Selection) -> tuple[int, int, int]:
+    """Selected files of an archive with their directories, their bytes, and those of all; as far as it can be read."""
     directories: set[str] = set()
-    count = 0
+    count = selected = whole = 0
     try:
         for member in TarStream(gunzip(path)):
+            whole += member.bytes
+            if member.name.rstrip("/") not in only:
+                continue
+            selected += member.bytes
             directories.add(member.name.rstrip("/") if member.kind == DIRECTORY else member.name.rpartition("/")[0])
             count += member.kind != DIRECTORY
     except (GzipError, TarError, OSError):
         pass
-    return count + len(directories)
+    return count + len(directories), selected, whole

@@ -148,7 +148,7 @@ class Placing:
         for number, name in enumerate(outcome.fresh):
             staging = job.staging / str(number)
             date_ns = nanoseconds(outcome.record.verified[name].archive.date)
-            contest = Contest(staging, self._destination, self._claims, self._absent, date_ns, outdone)
+            contest = Contest(staging, self._destination, self._claims, self._absent, date_ns, outdone, outcome.kept)
             self._tree.adopt(staging, contest.settle)
             self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in contest.lost]
@@ -224,10 +224,8 @@ class News:
 
 def freed(record: Record) -> Record:
     """Give a record whose tar archives are gone, since they were unpacked."""
-    return Record(
-        record.source,
-        {name: replace(one, mtime_ns=0) if is_tar(name) else one for name, one in record.verified.items()},
-    )
+    gone = {name: replace(one, mtime_ns=0) if is_tar(name) else one for name, one in record.verified.items()}
+    return replace(record, verified=gone)
 
 
 def free(tile: str, stamps: Stamps, archives: Path) -> tuple[int, int]:
@@ -240,7 +238,7 @@ def free(tile: str, stamps: Stamps, archives: Path) -> tuple[int, int]:
     """
     found = stamps.read(EXTRACTED, tile)
     record, downloaded = stamps.extracted(tile), stamps.downloaded(tile).verified
-    if found is None or not record.verified:
+    if found is None or not record.verified or record.only:
         return 0, 0
     gone = freed(record)
     if gone != record:

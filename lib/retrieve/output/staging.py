@@ -6,6 +6,7 @@ The function `unpack_tile` runs in a process of its own: what it is given and wh
 from __future__ import annotations
 
 import errno
+import glob
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import hold
 from retrieve.output.tree import OUTPUT, STAGING, Refused
 from retrieve.output.unpack import Content, Limits, unpack
+from retrieve.selection import EVERYTHING, Selection
 from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members, without_file
 from retrieve.stamps.stamps import Record, Stamps
 
@@ -39,6 +41,8 @@ class TileJob:
         See `unpack`.
     partial
         Whether a refused archive leaves the others of its tile: else it keeps the whole tile back.
+    only
+        Which files are to be unpacked.
     """
 
     tile: str
@@ -48,6 +52,7 @@ class TileJob:
     check: str
     limits: Limits
     partial: bool = False
+    only: Selection = EVERYTHING
 
     @property
     def staging(self) -> Path:
@@ -67,6 +72,8 @@ class TileOutcome:
         Its list of members, packed; it names the files of its earlier version that are to be removed, too.
     fresh
         The archives that were unpacked, those that changed, in the order of their staging directories.
+    kept
+        Paths that an earlier run with fewer patterns unpacked of them.
     carried
         Whether it has others, whose files an earlier run unpacked.
     files
@@ -95,6 +102,7 @@ class TileOutcome:
     mtime_ns: int = 0
     members: bytes = b""
     fresh: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
     carried: bool = False
     files: int = 0
     replaces: bool = False
@@ -124,9 +132,10 @@ def unpack_tile(job: TileJob) -> TileOutcome:
     except OSError as error:
         problem = failed(job.tile, job.destination, error)
     else:
-        # With an archive left out, or without its file, the stamp stays behind: the tile is collected again, and what
-        # is wrong with it is told again.
-        return TileOutcome(mtime_ns=mtime_ns - bool(outcome["refused"] or outcome["lacking"]), **outcome)
+        # With an archive or files left out, or without its file, the stamp stays behind: the tile is collected again,
+        # and what is wrong with it is told again.
+        behind = outcome["refused"] or outcome["lacking"] or outcome["record"].only
+        return TileOutcome(mtime_ns=mtime_ns - bool(behind), **outcome)
     shutil.rmtree(job.staging, ignore_errors=True)
     return problem
 
@@ -162,7 +171,10 @@ def _remove(directory: Path) -> None:
 
 def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[str, Any]:
     """Unpack the archives that are not those that were unpacked before; give the fields of the outcome."""
-    before = job.stamps.extracted(job.tile).verified
+    last = job.stamps.extracted(job.tile)
+    before = last.verified
+    only = last.only | job.only if last.only else job.only
+    kept: set[str] = set()
     verified: dict[str, Verified] = {}
     members: Members = {}
     fresh: list[str] = []
@@ -173,10 +185,12 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
             continue
         verified[name] = one
         if name in before and name in previous and before[name].md5 == previous[name].md5 == one.md5:
-            members[name] = previous[name]
-            continue
+            if last.only.covers(job.only):
+                members[name] = previous[name]
+                continue
+            kept |= previous[name].files.keys()
         try:
-            content = _unpack_archive(job, one, len(fresh))
+            content = _unpack_archive(job, one, len(fresh), only)
         except Refused as error:
             if not job.partial:
                 raise
@@ -189,7 +203,9 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         half_ended += content.half_ended
         loose_ends += content.loose_ends
         fresh.append(name)
-    hollow = without_file(members, job.tile)
+    if before and not fresh:
+        only = last.only
+    hollow = {} if only else without_file(members, job.tile)
     # What this run is not about, such as products that PRODUCTS leaves out now, stays.
     verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
     members |= {name: one for name, one in previous.items() if name not in members and name != OBSOLETE}
@@ -198,9 +214,10 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
     listed = members | ({OBSOLETE: Unpacked(OBSOLETE, OBSOLETE, dict.fromkeys(obsolete, 0))} if obsolete else {})
     return {
         "tile": job.tile,
-        "record": Record(record.source, verified),
+        "record": Record(record.source, verified, only),
         "members": pack(listed),
         "fresh": tuple(fresh),
+        "kept": frozenset(kept),
         "carried": len(members) > len(fresh),
         "files": len(paths),
         "replaces": bool(obsolete),
@@ -214,18 +231,26 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         "empty": tuple(
             f"'{job.archives / name}' holds no file; ask who made it"
             for name in fresh
-            if not members[name].files and name not in hollow
+            if not members[name].files and name not in hollow and not only
         ),
     }
 
 
-def _unpack_archive(job: TileJob, one: Verified, number: int) -> Content:
+def _unpack_archive(job: TileJob, one: Verified, number: int, only: Selection) -> Content:
     path = job.archives / one.archive.name
     if hold(path) != Held(one.archive.bytes, one.mtime_ns):
         raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
     staging = _made(job.staging / str(number))
     try:
-        return unpack(path, staging, job.check, job.limits)
+        content = unpack(path, staging, job.check, job.limits, only)
+        if content.needed:
+            _remove(staging)
+            linked = Selection(tuple(map(glob.escape, content.needed)))
+            content = unpack(path, _made(staging), job.check, job.limits, only | linked)
+            for left in [one for one in content.files if one not in only]:
+                (staging / left).unlink()
+                del content.files[left]
+        return content
     except Refused as error:
         # What was verified against the source's MD5 is the source's fault.
         remedy = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
+from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member
 from retrieve.host.disk import sync_file
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,6 +26,10 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 Settle = Callable[[str, os.stat_result, os.stat_result], bool]
 #: Everything that is unpacked is below this directory, where ShapePipe looks for it.
 OUTPUT = "output"
+_DEEPEST = 64  # directories
+LONGEST = 4000  # bytes of a path
+#: Control characters, line ends, and what turns the direction of writing: they make a name look like another one.
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]").search
 #: Directory in it in which tiles are unpacked before they get their places: there a rename gets them everywhere.
 STAGING = ".unpacking"
 #: What a file is called in its directory until it was copied whole, if it comes from another file system.
@@ -249,3 +255,30 @@ def _copy(name: str, source: int, target: int) -> None:
 
 class Refused(Exception):
     """An archive that is damaged or not safe to unpack; says why, naming the member."""
+
+
+def safe_path(member: Member) -> str:
+    """Normalise a member's name to a path below `OUTPUT`, or refuse it."""
+    name = member.name
+    if member.kind not in (REGULAR, DIRECTORY, HARD_LINK, SYMBOLIC_LINK):
+        raise Refused(f"{name[:200]!r} is a {member.kind}")
+    if _CONTROL(name):
+        raise Refused(f"{name[:200]!r} has control characters in its name")
+    if name.startswith("/"):
+        raise Refused(f"'{name[:200]}' is an absolute path")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise Refused(f"'{name[:200]}' leads out of '{OUTPUT}/'")
+    if _length(name) > LONGEST or any(_length(part) > 255 for part in parts):
+        raise Refused(f"'{name[:80]}…' is too long a name")
+    if len(parts) > _DEEPEST:
+        raise Refused(f"'{name[:80]}…' is more than {_DEEPEST} directories deep")
+    if (parts[:1] != [OUTPUT] and parts) or (len(parts) < 2 and member.kind != DIRECTORY):
+        raise Refused(f"'{name[:200]}' is not below '{OUTPUT}/'")
+    if parts[1:2] == [STAGING]:
+        raise Refused(f"'{name[:200]}' is where tiles are being unpacked")
+    return "/".join(parts)
+
+
+def _length(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))

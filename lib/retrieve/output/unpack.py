@@ -14,10 +14,9 @@ from retrieve.formats.gunzip import GzipError, NoGzip, gunzip
 from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK, Member, TarError
 from retrieve.formats.kinds import look_at
 from retrieve.formats.tar import TarStream
-from retrieve.output.tree import NEW_FILE, OUTPUT, STAGING, Refused
+from retrieve.output.tree import LONGEST, NEW_FILE, Refused, safe_path
+from retrieve.selection import EVERYTHING, Selection
 
-_DEEPEST = 64  # directories
-_LONGEST = 4000  # bytes of a path
 #: Bytes that do not count for the ratio: a flag image of 400 MB, which is nearly all zeros, is no bomb.
 _UNCOUNTED = 1_000_000_000
 #: Links that lead to links, one after the other: so many are followed, as Linux does.
@@ -27,8 +26,6 @@ _CHUNK = 1 << 20
 _LARGEST = (4 << 30) - 1
 #: Names that need no closer look.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}").fullmatch
-#: Control characters, line ends, and what turns the direction of writing: they make a name look like another one.
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]").search
 #: Where macOS keeps attributes of a file, beside it and named after it (AppleDouble, RFC 1740): no data.
 _APPLE_DOUBLE, _APPLE_DOUBLE_NAME = b"\0\x05\x16\x07", "._"
 
@@ -71,15 +68,20 @@ class Content:
         Whether its end mark is one block of zeros rather than two.
     loose_ends
         Number of FITS files with a loose end, see `fits.Look`.
+    needed
+        Paths of files that were not selected, but links to them were: without them these are not here.
     """
 
     files: dict[str, int]
     left_out: tuple[str, ...] = ()
     half_ended: bool = False
     loose_ends: int = 0
+    needed: tuple[str, ...] = ()
 
 
-def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) -> Content:
+def unpack(
+    archive: Path, staging: Path, check: str, limits: Limits = Limits(), only: Selection = EVERYTHING
+) -> Content:
     """Unpack one archive into a staging directory, which must be empty, and check what comes.
 
     Only regular files and directories are made. A link to a regular file of the same archive becomes a copy of it; a
@@ -89,6 +91,8 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     ----------
     staging
         Directory of our own, in which nobody else writes.
+    only
+        Which files are to be unpacked; the others are read over.
     check
         ``quick`` looks at the structure of FITS files, ``full`` decodes them and verifies checksums, too, ``none`` does
         neither.
@@ -100,7 +104,7 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     """
     budget = min(limits.bytes, _UNCOUNTED + limits.ratio * archive.stat().st_size)
     root = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
-    unpacking = _Unpacking(staging, root, check, limits.members, budget)
+    unpacking = _Unpacking(staging, root, check, limits.members, budget, only)
     tar = TarStream(_bounded(gunzip(archive), budget))
     try:
         unpacking.run(tar)
@@ -113,7 +117,9 @@ def unpack(archive: Path, staging: Path, check: str, limits: Limits = Limits()) 
     finally:
         unpacking.close()
         os.close(root)
-    return Content(unpacking.files, tuple(unpacking.left_out), tar.half_ended, unpacking.loose_ends)
+    return Content(
+        unpacking.files, tuple(unpacking.left_out), tar.half_ended, unpacking.loose_ends, tuple(unpacking.needed)
+    )
 
 
 class _Unpacking:
@@ -122,7 +128,7 @@ class _Unpacking:
     All paths are relative to it. No link is ever made in it, so that none can be followed.
     """
 
-    def __init__(self, staging: Path, root: int, check: str, most: int, budget: int) -> None:
+    def __init__(self, staging: Path, root: int, check: str, most: int, budget: int, only: Selection) -> None:
         self.files: dict[str, int] = {}
         self.left_out: list[str] = []
         self.loose_ends = 0
@@ -133,6 +139,9 @@ class _Unpacking:
         self._check = check
         self._most = most
         self._budget = budget
+        self._only = only
+        self._passed_over: set[str] = set()
+        self.needed: list[str] = []
         self._made: set[str] = {""}
         #: The directory in which files are being made, and its descriptor.
         self._open_path: str | None = None
@@ -151,9 +160,12 @@ class _Unpacking:
             elif name.startswith(_APPLE_DOUBLE_NAME) and tar.begins_with(_APPLE_DOUBLE):
                 continue
             else:
-                path = _safe_path(member)
+                path = safe_path(member)
             try:
-                self._take(member, path, tar)
+                if not self._only or (path in self._only and member.kind != DIRECTORY):
+                    self._take(member, path, tar)
+                elif member.kind == REGULAR:
+                    self._passed_over.add(path)
             except OSError as error:
                 raise _refusal(member, error) from error
             if member.kind == REGULAR and written not in places:
@@ -197,6 +209,8 @@ class _Unpacking:
             target = _joined(above, link.target, self._links)
         if target in self.files:
             self._copy(member, path, target)
+        elif target in self._passed_over:
+            self.needed.append(target)
         elif member.kind == SYMBOLIC_LINK:
             self.left_out.append(path)
         else:
@@ -311,37 +325,10 @@ def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
         yield piece
 
 
-def _safe_path(member: Member) -> str:
-    """Normalise a member's name to a path below `OUTPUT`, or refuse it."""
-    name = member.name
-    if member.kind not in (REGULAR, DIRECTORY, HARD_LINK, SYMBOLIC_LINK):
-        raise Refused(f"{name[:200]!r} is a {member.kind}")
-    if _CONTROL(name):
-        raise Refused(f"{name[:200]!r} has control characters in its name")
-    if name.startswith("/"):
-        raise Refused(f"'{name[:200]}' is an absolute path")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise Refused(f"'{name[:200]}' leads out of '{OUTPUT}/'")
-    if _length(name) > _LONGEST or any(_length(part) > 255 for part in parts):
-        raise Refused(f"'{name[:80]}…' is too long a name")
-    if len(parts) > _DEEPEST:
-        raise Refused(f"'{name[:80]}…' is more than {_DEEPEST} directories deep")
-    if (parts[:1] != [OUTPUT] and parts) or (len(parts) < 2 and member.kind != DIRECTORY):
-        raise Refused(f"'{name[:200]}' is not below '{OUTPUT}/'")
-    if parts[1:2] == [STAGING]:
-        raise Refused(f"'{name[:200]}' is where tiles are being unpacked")
-    return "/".join(parts)
-
-
-def _length(name: str) -> int:
-    return len(name.encode("utf-8", "surrogateescape"))
-
-
 def _joined(above: str, target: str, links: dict[str, Member]) -> str | None:
     """Path to which a link in a directory leads; None if that is out of the archive, or by way of another link."""
     parts = above.split("/") if above else []
-    if target.startswith("/") or len(target) > _LONGEST:
+    if target.startswith("/") or len(target) > LONGEST:
         return None
     for part in target.split("/"):
         if part in ("", "."):

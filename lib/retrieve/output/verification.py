@@ -130,7 +130,8 @@ def _compare_archive(path: Path, one: Verified) -> tuple[str, str, str]:
 
 
 def _files(job: VerifyJob) -> Iterator[Finding]:
-    unpacked = job.stamps.extracted(job.tile).verified
+    record = job.stamps.extracted(job.tile)
+    unpacked = record.verified
     if not unpacked and job.stamps.mtime_ns(EXTRACTED, job.tile) is None:
         return
     members = read_members(job.stamps, job.tile)
@@ -143,7 +144,8 @@ def _files(job: VerifyJob) -> Iterator[Finding]:
         wanted |= {path: size for path, size in members[name].files.items() if size is not None or path not in wanted}
     for name in members.keys() - unpacked.keys() - {OBSOLETE}:
         wanted |= dict.fromkeys(members[name].files.keys() - wanted.keys())
-    for name, file in without_file({name: members[name] for name in unpacked}, job.tile).items():
+    whole = {} if record.only else {name: members[name] for name in unpacked}
+    for name, file in without_file(whole, job.tile).items():
         yield Finding(GONE, file, f"'{name}' does not hold it")
     tree = Tree(job.destination)
     for directory, group in groupby(sorted(path.rpartition("/")[::2] for path in wanted), key=lambda pair: pair[0]):

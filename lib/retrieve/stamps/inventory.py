@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from retrieve.archives import Held, Line
 from retrieve.host.disk import scan
+from retrieve.selection import Selection
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
 from retrieve.tiles import read_lists, union
@@ -68,6 +69,20 @@ def held_or_freed(
 def is_here(record: dict[str, Line], held: Mapping[str, Held]) -> bool:
     """Whether all archives of a record look as they did when they were verified."""
     return bool(record) and not any(held.get(name) != (one.bytes, one.mtime_ns) for name, one in record.items())
+
+
+def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection, is_tar: Callable[[str], object]) -> bool:
+    """Whether some of the files are unpacked of each tar archive of a tile, and with them all that are selected."""
+    unpacked = stamps.extracted(tile)
+    return (
+        bool(unpacked.only)
+        and unpacked.only.covers(only)
+        and all(
+            name in unpacked.verified and unpacked.verified[name].md5 == one.md5
+            for name, one in stamps.downloaded(tile).verified.items()
+            if is_tar(name)
+        )
+    )
 
 
 def holds_source(settings: Settings) -> bool:

@@ -6,6 +6,8 @@ from retrieve.archives import Line
 
 #: In place of a field: not there, or not known.
 NONE = "-"
+#: Between the source and the patterns with which a tile was unpacked.
+ONLY = "\tonly\t"
 
 
 def read_stamp(text: str) -> tuple[str, dict[str, Line]]:
@@ -32,7 +34,7 @@ def read_stamp(text: str) -> tuple[str, dict[str, Line]]:
         raise ValueError("not a stamp, or not all of one")
     first, *lines = text.splitlines()
     try:
-        return first[2:], {row[0]: _line(*row) for row in [line.split("\t") for line in lines]}
+        return first[2:].partition(ONLY)[0], {row[0]: _line(*row) for row in [line.split("\t") for line in lines]}
     except TypeError:
         raise ValueError("not a stamp: a line has too few fields") from None
 

@@ -17,8 +17,9 @@ from retrieve.archives import Archive, Line, Verified, nanoseconds
 from retrieve.errors import RetrieveError
 from retrieve.host.disk import hold, sync_directory, sync_file
 from retrieve.host.lock import lock
+from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
-from retrieve.stamps.lines import NONE, read_stamp
+from retrieve.stamps.lines import NONE, ONLY, read_stamp
 
 #: The states of a tile, which are the names of the directories of stamps.
 AVAILABLE, INCOMPLETE, UNFINISHED, DOWNLOADED, EXTRACTED, MISSING = (
@@ -87,15 +88,18 @@ class Record:
     `unfinished/TILE` says it of some of the archives of a tile, until the others are here, too.
 
     Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds, and another one, the
-    file's own MD5, where the source knows none or another.
+    file's own MD5, where the source knows none or another. `extracted/TILE` says so of what was unpacked; with patterns
+    after the source, if of each archive only files were that they select (ONLY).
     """
 
     source: str = ""
     verified: dict[str, Verified] = field(default_factory=dict)
+    only: Selection = EVERYTHING
 
     def text(self) -> str:
         """Write the record."""
-        return "\n".join([f"# {self.source}", *map(_verified_line, self.verified.values())]) + "\n"
+        first = f"# {self.source}" + (f"{ONLY}{' '.join(self.only.patterns)}" if self.only else "")
+        return "\n".join([first, *map(_verified_line, self.verified.values())]) + "\n"
 
     @classmethod
     def parse(cls, text: str) -> Record:
@@ -107,7 +111,8 @@ class Record:
             If it is not a record.
         """
         source, lines = read_stamp(text)
-        return cls(source, {name: one.verified() for name, one in lines.items()})
+        patterns = text.partition("\n")[0].partition(ONLY)[2].split()
+        return cls(source, {name: one.verified() for name, one in lines.items()}, Selection(tuple(patterns)))
 
 
 def _archive_line(archive: Archive) -> str:

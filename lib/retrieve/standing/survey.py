@@ -199,6 +199,7 @@ class _Look:
     ) -> None:
         self._products = tuple(settings.product_set())
         self._partial = settings.partial
+        self._only = settings.only
         self._stamps = stamps
         self._held = held
         self._available, self._incomplete, self._unfinished, self._extracted = mtimes
@@ -274,10 +275,10 @@ class _Look:
             state = UNSEEN
         failure = self._failure(tile, state)
         if failure:
-            state, why = DAMAGED if failure.run.verb == "verify" else FAILED, str(failure)
+            verb, why = failure.run.verb, str(failure)
+            state = DAMAGED if verb == "verify" else FAILED
             archives = [one._replace(state=state) if one.name in why else one for one in archives]
-            if failure.run.verb == "download":
-                lacks = tuple([_tried(lack, failure.problem) for lack in lacks])
+            lacks = tuple([_tried(lack, failure.problem) for lack in lacks]) if verb == "download" else lacks
         date = max([one.date for one in there], default="")
         return Standing(tile, state, why, sum([one.bytes for one in there]), date, lacks), archives
 
@@ -304,7 +305,7 @@ class _Look:
 
     def _hollow(self, tile: str) -> dict[str, str]:
         """MD5s of archives that were unpacked and did not hold their file, for which `untar` fails each time."""
-        if tile not in self._failures:
+        if tile not in self._failures or self._stamps.extracted(tile).only:
             return {}
         members = read_members(self._stamps, tile)
         return {name: members[name].md5 for name in without_file(members, tile)}
@@ -315,7 +316,9 @@ class _Look:
 
     def _final(self, tile: str, record: _Found) -> str:
         """State of a tile that lacks nothing."""
-        return UNPACKED if self._extracted.get(tile, -1) >= (record.mtime_ns or 0) else HERE
+        done = self._extracted.get(tile, -1) >= (record.mtime_ns or 0)
+        some = self._only and inventory.selected_are_unpacked(self._stamps, tile, self._only, is_tar)
+        return UNPACKED if done or some else HERE
 
     def _failure(self, tile: str, state: str) -> Failure | None:
         """Give the failure of the step that is due for a tile, if that was its last try and nothing came since.
