@@ -37,7 +37,7 @@ class Archive:
         return nanoseconds(self.date)
 
 
-class Held(NamedTuple):
+class LocalFile(NamedTuple):
     """What a `stat` says of an archive on disk: bytes, and mtime in nanoseconds since 1970.
 
     A tuple, since there may be 191,037 of them.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from retrieve.archives import Archive, Held, Line, Verified, same_content
+from retrieve.archives import Archive, Line, LocalFile, Verified, same_content
 from retrieve.wording import some
 
 #: Why archives of a tile may lack here, the gravest first: a tile is counted under the first that holds.
@@ -34,7 +34,9 @@ class Decision(Enum):
     FETCH = "fetch"
 
 
-def decide(wanted: Archive, verified: Verified | None, held: Held | None, *, md5_may_be_old: bool = False) -> Decision:
+def decide(
+    wanted: Archive, verified: Verified | None, held: LocalFile | None, *, md5_may_be_old: bool = False
+) -> Decision:
     """Decide what to do about an archive from its listing, its record and one `stat`.
 
     Parameters
@@ -138,7 +140,7 @@ class Lack:
 
 
 def lack_of(
-    wanted: Line | None, verified: Line | None, held: Held | None, *, md5_may_be_old: bool = False
+    wanted: Line | None, verified: Line | None, held: LocalFile | None, *, md5_may_be_old: bool = False
 ) -> str | None:
     """Say why an archive lacks here, without reading it; None if it does not, which `decide` calls KEEP.
 

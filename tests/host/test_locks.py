@@ -77,7 +77,7 @@ def started(program: str, *words: str, wrapper: tuple[str, ...] = ()) -> subproc
 
 
 @contextmanager
-def holding(directory: Path, shard: str = "", wrapper: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def contents(directory: Path, shard: str = "", wrapper: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Have a process hold a lock."""
     with started(HOLD, str(directory), shard, wrapper=wrapper) as process:
         try:
@@ -117,7 +117,7 @@ def test_all_tiles_exclude_every_shard_and_a_shard_its_like(wrapper: tuple[str, 
         "1/4": {"": False, "1/4": False, "2/4": True, "1/5": False, "2/3": False},
     }
     for held, asked in others.items():
-        with holding(tmp_path, held, wrapper):
+        with contents(tmp_path, held, wrapper):
             for shard, allowed in asked.items():
                 said = ask(tmp_path, shard, wrapper)
                 whose = f" for shard {held}" if held else ""
@@ -130,7 +130,7 @@ def test_all_tiles_exclude_every_shard_and_a_shard_its_like(wrapper: tuple[str, 
 @needs_strace
 @pytest.mark.parametrize("wrapper", [(), WITHOUT_FLOCK], ids=["flock", "no flock"])
 def test_a_killed_holder_does_not_block_and_a_stopped_one_does(wrapper: tuple[str, ...], tmp_path: Path) -> None:
-    with holding(tmp_path, "3/4", wrapper) as process:
+    with contents(tmp_path, "3/4", wrapper) as process:
         (ticket,) = tmp_path.iterdir()
         pid = int(ticket.name.split("-")[-2])
         stop(pid)
@@ -143,7 +143,7 @@ def test_a_killed_holder_does_not_block_and_a_stopped_one_does(wrapper: tuple[st
 
 
 def test_the_number_of_a_dead_process_may_be_another_ones_now(tmp_path: Path) -> None:
-    with holding(tmp_path) as process:
+    with contents(tmp_path) as process:
         (ticket,) = tmp_path.iterdir()
         machine, pid, start = ticket.name.split(".")[-1].split("-")
         assert int(pid) == process.pid
@@ -155,7 +155,7 @@ def test_the_number_of_a_dead_process_may_be_another_ones_now(tmp_path: Path) ->
 def test_a_holder_on_another_machine_is_known_by_its_lock(tmp_path: Path) -> None:
     """Should the file system keep locks for all machines; here, for a container."""
     skip_unless_elsewhere()
-    with holding(tmp_path, "1/2", ELSEWHERE) as process:
+    with contents(tmp_path, "1/2", ELSEWHERE) as process:
         assert "is in use by" in ask(tmp_path)
         assert ask(tmp_path, "2/2") == "held\n"
         os.killpg(process.pid, signal.SIGSTOP)
@@ -166,7 +166,7 @@ def test_a_holder_on_another_machine_is_known_by_its_lock(tmp_path: Path) -> Non
 def test_a_holder_on_another_machine_is_known_by_its_heartbeat_where_there_are_no_locks(tmp_path: Path) -> None:
     skip_unless_elsewhere()
     elsewhere = (*ELSEWHERE, *WITHOUT_FLOCK)
-    with holding(tmp_path, "1/2", elsewhere) as process:
+    with contents(tmp_path, "1/2", elsewhere) as process:
         assert "is in use by" in ask(tmp_path, wrapper=WITHOUT_FLOCK)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -184,12 +184,12 @@ def test_a_holder_on_another_machine_is_known_by_its_heartbeat_where_there_are_n
 @needs_strace
 def test_who_was_taken_for_dead_ends_when_it_wakes_up(tmp_path: Path) -> None:
     skip_unless_elsewhere()
-    with holding(tmp_path, wrapper=(*ELSEWHERE, *WITHOUT_FLOCK)) as process:
+    with contents(tmp_path, wrapper=(*ELSEWHERE, *WITHOUT_FLOCK)) as process:
         children = f"/proc/{process.pid}/task/{process.pid}/children"
         shell = int(Path(children).read_text())
         (pid,) = map(int, Path(f"/proc/{shell}/task/{shell}/children").read_text().split())
         os.kill(pid, signal.SIGSTOP)
-        with holding(tmp_path, wrapper=WITHOUT_FLOCK):
+        with contents(tmp_path, wrapper=WITHOUT_FLOCK):
             os.kill(pid, signal.SIGCONT)
             process.wait(timeout=120)  # its standard input stays open: nothing but this ends it
             said = f"'{tmp_path}' was taken over by another run, to which this one seemed dead; run it again\n"

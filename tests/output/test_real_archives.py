@@ -18,7 +18,7 @@ from retrieve.formats.gunzip import GzipError, gunzip
 from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK
 from retrieve.formats.tar import TarStream
 from retrieve.output.tree import Refused
-from retrieve.output.unpack import Content, unpack
+from retrieve.output.unpack import Extracted, unpack
 from retrieve.stamps.members import read_members
 from retrieve.stamps.stamps import Stamps
 from support.site import Site
@@ -38,7 +38,7 @@ def need(tool: str) -> str:
 
 
 def described(root: Path) -> dict[bytes, tuple[bytes, int]]:
-    """Content and mtime in nanoseconds of each file, also by way of a link, by the bytes of its path."""
+    """Extracted and mtime in nanoseconds of each file, also by way of a link, by the bytes of its path."""
     found = {}
     for directory, _, names in os.walk(os.fsencode(root)):
         for name in names:
@@ -51,7 +51,7 @@ def described(root: Path) -> dict[bytes, tuple[bytes, int]]:
 
 def by_both(
     archive: bytes, place: Path
-) -> tuple[Content, dict[bytes, tuple[bytes, int]], dict[bytes, tuple[bytes, int]]]:
+) -> tuple[Extracted, dict[bytes, tuple[bytes, int]], dict[bytes, tuple[bytes, int]]]:
     """Unpack an archive here and with `tar`: what ours says came, and all that is there of both."""
     # By the other name `tar` looks what it is.
     (place / "a.tgz").write_bytes(archive)

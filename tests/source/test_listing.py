@@ -390,7 +390,7 @@ def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
         f"incomplete/{tile}" for tile in TILES[:4]
     }
     data = json.loads(ask(f"INPUT_PATH={at}", "FORMAT=json", probe=0).text)
-    assert set(data["sources"][0]["astray"]) == {outside, nowhere, circle, directory}
+    assert set(data["sources"][0]["dangling"]) == {outside, nowhere, circle, directory}
 
 
 def test_a_link_to_the_container_is_the_container(site: Site, vault: str, here: VOSpace, container: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieve.archives import Archive, Held, Line, Verified
+from retrieve.archives import Archive, Line, LocalFile, Verified
 from retrieve.stamps.inventory import held_or_freed, is_here
 from retrieve.stamps.lines import read_stamp
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
@@ -91,9 +91,9 @@ def test_the_stamp_of_a_source_is_no_record(text: str) -> None:
 
 def test_a_record_is_here_while_each_file_is_as_it_was_verified() -> None:
     record = read_stamp(DOWNLOADED_TEXT)[1]
-    files = {ONE: Held(1234, DATE_NS), TWO: Held(5, LATER_NS), THREE: Held(7, DATE_NS)}
+    files = {ONE: LocalFile(1234, DATE_NS), TWO: LocalFile(5, LATER_NS), THREE: LocalFile(7, DATE_NS)}
     assert is_here(record, files)
-    for other in (Held(6, LATER_NS), Held(5, LATER_NS + 1)):
+    for other in (LocalFile(6, LATER_NS), LocalFile(5, LATER_NS + 1)):
         assert not is_here(record, files | {TWO: other})
     assert not is_here(record, {ONE: files[ONE]})
     assert not is_here({}, files), "nothing was verified"
@@ -102,18 +102,18 @@ def test_a_record_is_here_while_each_file_is_as_it_was_verified() -> None:
 
 def test_what_was_freed_counts_as_held_while_it_is_the_content_that_was_recorded_last() -> None:
     record, unpacked = read_stamp(DOWNLOADED_TEXT)[1], read_stamp(EXTRACTED_TEXT)[1]
-    third = {THREE: Held(7, DATE_NS)}
+    third = {THREE: LocalFile(7, DATE_NS)}
     lines, here = held_or_freed(record, unpacked, third)
     assert lines == record
-    assert dict(here) == third | {ONE: Held(1234, DATE_NS), TWO: Held(5, LATER_NS)}
+    assert dict(here) == third | {ONE: LocalFile(1234, DATE_NS), TWO: LocalFile(5, LATER_NS)}
     assert is_here(lines, here)
     # What is on disk counts as what it is; what was unpacked of another content does not count.
     other = unpacked | {TWO: unpacked[TWO]._replace(own_md5=A)}
-    lines, here = held_or_freed(record, other, third | {ONE: Held(1, 1)})
-    assert dict(here) == third | {ONE: Held(1, 1)}
+    lines, here = held_or_freed(record, other, third | {ONE: LocalFile(1, 1)})
+    assert dict(here) == third | {ONE: LocalFile(1, 1)}
     # The record of the download may be gone.
     lines, here = held_or_freed({}, unpacked, third)
-    assert (lines, here[ONE], here[THREE]) == (unpacked, Held(1234, 0), third[THREE])
+    assert (lines, here[ONE], here[THREE]) == (unpacked, LocalFile(1234, 0), third[THREE])
 
 
 def test_an_older_stamp_does_not_answer_for_a_damaged_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrieve.archives import Archive, Held, Verified
+from retrieve.archives import Archive, LocalFile, Verified
 from retrieve.decisions import (
     DAMAGED,
     EMPTY,
@@ -37,9 +37,9 @@ def as_verified(md5: str | None, date: str, own: str = A) -> Verified:
     return Verified(archive, own, archive.date_ns)
 
 
-def held(date: str, size: int = 10, later_ns: int = 0) -> Held:
+def held(date: str, size: int = 10, later_ns: int = 0) -> LocalFile:
     """A file with a date of the source, or changed later."""
-    return Held(size, at_source(None, date).date_ns + later_ns)
+    return LocalFile(size, at_source(None, date).date_ns + later_ns)
 
 
 KEEP, HASH, INSPECT, FETCH = Decision.KEEP, Decision.HASH, Decision.INSPECT, Decision.FETCH
@@ -75,7 +75,7 @@ KEEP, HASH, INSPECT, FETCH = Decision.KEEP, Decision.HASH, Decision.INSPECT, Dec
     ],
 )
 def test_what_is_done_about_an_archive(
-    wanted: Archive, verified: Verified | None, here: Held | None, vault: Decision, cavern: Decision
+    wanted: Archive, verified: Verified | None, here: LocalFile | None, vault: Decision, cavern: Decision
 ) -> None:
     assert decide(wanted, verified, here) is vault
     assert decide(wanted, verified, here, md5_may_be_old=True) is cavern
@@ -115,7 +115,7 @@ def test_what_is_done_about_an_archive(
     ],
 )
 def test_why_an_archive_lacks_here(
-    wanted: Archive | None, verified: Verified | None, here: Held | None, vault: str | None, cavern: str | None
+    wanted: Archive | None, verified: Verified | None, here: LocalFile | None, vault: str | None, cavern: str | None
 ) -> None:
     # As the survey asks: with the line of the record.
     line = verified and next(iter(read_stamp(Record("vos:x", {"x": verified}).text())[1].values()))
@@ -154,6 +154,6 @@ def test_md5s_of_cavern_may_be_old(uri: str, may: bool) -> None:
 def test_a_date_counts_as_finely_as_the_disk_keeps_it(grain: int) -> None:
     wanted = at_source(None, "2021-08-06T11:25:33.123456789")
     cut = wanted.date_ns // grain * grain
-    assert decide(wanted, None, Held(10, cut)) is INSPECT
+    assert decide(wanted, None, LocalFile(10, cut)) is INSPECT
     for other in (cut - 2 * grain, cut + grain, wanted.date_ns + 1):
-        assert decide(wanted, None, Held(10, other)) is FETCH
+        assert decide(wanted, None, LocalFile(10, other)) is FETCH

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from retrieve.availability.holdings import Holding, names_of
+from retrieve.availability.contents import Contents, names_of
 from retrieve.errors import ListingError
 from retrieve.host.processes import in_threads
 from retrieve.host.progress import Progress
@@ -69,12 +69,12 @@ def _say_short(container: Container, listing: Listing, name: str, settings: Sett
     )
 
 
-def absent(holding: Holding, tiles: Iterable[str], products: ProductSet) -> Iterator[str]:
+def absent(contents: Contents, tiles: Iterable[str], products: ProductSet) -> Iterator[str]:
     """Give the names of the archives of some tiles that a container does not hold."""
     full = (1 << len(products)) - 1
     return (
         name
         for tile in tiles
-        if (lacking := full & ~holding.there.get(tile, 0))
+        if (lacking := full & ~contents.there.get(tile, 0))
         for name in names_of(products, tile, lacking)
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from retrieve.availability.holdings import Availability, Holding, names_of
+from retrieve.availability.contents import Availability, Contents, names_of
 from retrieve.host.disk import write_whole
 from retrieve.products import ProductSet
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps, newest
@@ -48,24 +48,24 @@ class ListingRecord:
         except (FileNotFoundError, ValueError):
             return
 
-    def vanished(self, holding: Holding) -> list[str]:
+    def vanished(self, contents: Contents) -> list[str]:
         """Names of archives that a source had at the last listing and has not any more."""
-        if holding.source not in self._sources:
+        if contents.source not in self._sources:
             return []
-        shift, full = self._sources.index(holding.source) * len(self._products), (1 << len(self._products)) - 1
+        shift, full = self._sources.index(contents.source) * len(self._products), (1 << len(self._products)) - 1
         return [
             name
             for tile, one in self.tiles.items()
-            if (gone := one.there >> shift & full & ~holding.there.get(tile, 0))
+            if (gone := one.there >> shift & full & ~contents.there.get(tile, 0))
             for name in names_of(self._products, tile, gone)
         ]
 
     def write(self, now: Availability) -> None:
         """Write the record of this listing in place of the last one."""
         size = len(self._products)
-        lines = ["\t".join(["#", *(one.source for one in now.holdings)]), "\t".join(["#", *self._patterns])]
+        lines = ["\t".join(["#", *(one.source for one in now.contents)]), "\t".join(["#", *self._patterns])]
         for tile, one in self.tiles.items():
-            there = sum(holding.there.get(tile, 0) << size * place for place, holding in enumerate(now.holdings))
+            there = sum(contents.there.get(tile, 0) << size * place for place, contents in enumerate(now.contents))
             lines.append(f"{tile}\t{one.digest}\t{one.mtime_ns}\t{there:x}")
         write_whole(self.path, "\n".join(lines) + "\n")
 

@@ -31,7 +31,7 @@ _NAMED = 5
 _OF_MAKE = re.compile(r"\S*make(\[\d+\])?: ")
 
 
-class Tidings(NamedTuple):
+class Round(NamedTuple):
     """What there is to tell of a round.
 
     Attributes
@@ -69,7 +69,7 @@ class Rounds:
         What is to become of a tile: ``unpacked``; ``here`` where there is nothing to unpack.
     number
         How many rounds were begun.
-    tidings
+    last
         Those of the last round.
     """
 
@@ -83,10 +83,10 @@ class Rounds:
         self._problem = ""
         self._said: set[str] = set()
         self._lacking: set[str] = set()
-        self.tidings = Tidings()
-        self.tidings = self.look()
+        self.last = Round()
+        self.last = self.look()
 
-    def take(self) -> Tidings:
+    def take(self) -> Round:
         """Take a round.
 
         Raises
@@ -100,19 +100,19 @@ class Rounds:
         begin = datetime.now(UTC)
         trouble = self._knock()
         said = set() if trouble else self._make("sync")
-        self.tidings = self._tidings(begin, trouble)
-        if self.tidings.trouble:
+        self.last = self._round(begin, trouble)
+        if self.last.trouble:
             # The tiles had no turn to say theirs again.
             self._said |= said
             self._without += 1
         else:
             self._said = said | self._make("report")
             self._without = 0
-        return self.tidings
+        return self.last
 
-    def look(self) -> Tidings:
+    def look(self) -> Round:
         """Look where the tiles stand, between two rounds or in the middle of one."""
-        return self._tidings(datetime.now(UTC), "")
+        return self._round(datetime.now(UTC), "")
 
     def pause(self) -> float:
         """Seconds until the next round."""
@@ -177,7 +177,7 @@ class Rounds:
                 complain(line.rstrip("\n"))
             said.add(line)
 
-    def _tidings(self, begin: datetime, trouble: str) -> Tidings:
+    def _round(self, begin: datetime, trouble: str) -> Round:
         """Look where the tiles stand, and what the runs of a round that began then have done."""
         now = survey(self._settings, self._stamps)
         runs = [run for run in now.runs if run.begin >= begin]
@@ -187,11 +187,11 @@ class Rounds:
             trouble = "the source gave no listing"
         fetched = [run.result for run in runs if run.verb == "download"]
         done = now.counts()[self.goal]
-        return Tidings(
+        return Round(
             len(now.tiles),
             len(self._stamps.tiles(AVAILABLE).keys() & {one.tile for one in now.tiles}),
             done,
-            done - self.tidings.done if self.number else 0,
+            done - self.last.done if self.number else 0,
             sum(one.get("fetched", 0) for one in fetched),
             sum(one.get("bytes", 0) for one in fetched),
             trouble,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from retrieve.availability.holdings import Availability, Holding
+from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.probe import absent, check_absent
 from retrieve.availability.record import ListingRecord, count_changes, write_stamps
 from retrieve.host.disk import write_whole
@@ -42,7 +42,7 @@ def main(settings: Settings) -> int:
         found.record.write(found.now)
         _remember(settings)
         data = _show(settings, found, changed)
-        run.result = data | {"sources": [one | {"astray": len(one["astray"])} for one in data["sources"]]}
+        run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
     return 0
 
 
@@ -68,14 +68,14 @@ def _look(
     listings = [list_container(container, products, settings) for container in containers]
     now = Availability(
         products,
-        [Holding.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
+        [Contents.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
     )
     record = ListingRecord(stamps.listing, products)
     if lists is None:
         lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
     tiles = union(lists)
-    for container, listing, holding in zip(containers, listings, now.holdings, strict=True):
-        check_absent(container, listing, absent(holding, tiles, products), record.vanished(holding), settings)
+    for container, listing, contents in zip(containers, listings, now.contents, strict=True):
+        check_absent(container, listing, absent(contents, tiles, products), record.vanished(contents), settings)
     return _Look(now, listings, lists, record)
 
 
@@ -83,7 +83,7 @@ def list_container(container: Container, products: ProductSet, settings: Setting
     """List one container, and name the links in it that lead nowhere."""
     with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
         listing = container.list(products.matcher().fullmatch, progress.reach)
-    lines = [f"the link '{name}' counts as absent: {why}" for name, why in listing.astray.items()]
+    lines = [f"the link '{name}' counts as absent: {why}" for name, why in listing.dangling.items()]
     for line in shorten(settings, lines, "link"):
         complain(line)
     return listing
@@ -101,7 +101,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
     complete = {one.name: sum(map(now.is_complete, one.tiles)) for one in lists}
     counts = now.counts(tiles)
     chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
-    complete_in = {holding.source: chosen.count(holding.source) for holding in now.holdings}
+    complete_in = {contents.source: chosen.count(contents.source) for contents in now.contents}
     data = {
         "sources": [
             {
@@ -110,7 +110,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
                 "archives": len(listing.archives),
                 "containers": len(listing.containers),
                 "others": listing.others,
-                "astray": listing.astray,
+                "dangling": listing.dangling,
             }
             for (source, count), listing in zip(complete_in.items(), listings, strict=True)
         ],

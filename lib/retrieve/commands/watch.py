@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 
 from retrieve.campaign.checkup import obstacle
-from retrieve.campaign.rounds import Rounds, Tidings
+from retrieve.campaign.rounds import Round, Rounds
 from retrieve.errors import SettingError
 from retrieve.host.messages import show
 from retrieve.host.program import Interrupt
@@ -36,7 +36,7 @@ def main(settings: Settings) -> int:
 
 def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:
     """Print the line of a round; at once, since who reads it may do so through a pipe."""
-    now, one = datetime.now(), rounds.tidings
+    now, one = datetime.now(), rounds.last
     new = f" ({one.new:+d})" if one.new else ""
     fetched = f"{some(one.fetched, 'archive')} fetched ({size(one.bytes)})" if one.fetched else "nothing fetched"
     news = [
@@ -58,5 +58,5 @@ def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:
     sys.stdout.flush()
 
 
-def _standing(rounds: Rounds, tidings: Tidings) -> str:
-    return f"{tidings.done} of {some(tidings.tiles, 'tile')} {rounds.goal}"
+def _standing(rounds: Rounds, last: Round) -> str:
+    return f"{last.done} of {some(last.tiles, 'tile')} {rounds.goal}"

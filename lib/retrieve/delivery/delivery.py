@@ -11,11 +11,11 @@ from retrieve.archives import Archive, Verified
 from retrieve.decisions import Decision, expected_md5
 from retrieve.delivery.part import remove_outdated_parts
 from retrieve.delivery.plan import TilePlan
-from retrieve.delivery.pool import GivenUp, Result, in_parallel
+from retrieve.delivery.pool import Fetched, GivenUp, in_parallel
 from retrieve.delivery.transfer import Fetcher
 from retrieve.errors import AccessError, Closed, SourceError, Transient, remedy
 from retrieve.formats.kinds import unsound
-from retrieve.host.disk import hold, md5_of, sync_directory
+from retrieve.host.disk import local_file, md5_of, sync_directory
 from retrieve.host.progress import Progress
 from retrieve.settings import Settings
 from retrieve.source.opening import open_container
@@ -166,7 +166,7 @@ class Delivery:
     def _prove(self, plan: TilePlan, archive: Archive) -> Verified | None:
         decision = plan.decisions[archive.name]
         path = self._settings.archives / archive.name
-        held = hold(path)
+        held = local_file(path)
         if decision is Decision.FETCH or held is None or (decision is Decision.INSPECT and unsound(path)):
             return None
         md5 = md5_of(path)
@@ -188,7 +188,7 @@ class Delivery:
                 )
             return self._fetchers[source]
 
-    def _count(self, result: Result) -> None:
+    def _count(self, result: Fetched) -> None:
         tally = self.tally
         if result.verified is None:
             if result.fatal:

@@ -10,7 +10,7 @@ from pathlib import Path
 from retrieve.decisions import Decision
 from retrieve.delivery.part import part_path
 from retrieve.delivery.plan import TilePlan
-from retrieve.host.disk import hold
+from retrieve.host.disk import local_file
 from retrieve.products import ProductSet
 from retrieve.wording import size, some, table
 
@@ -77,7 +77,7 @@ def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path, job
             name = names[found.lastindex - 1] if found and found.lastindex else archive.name
             fetch[name] += 1
             sizes[name] += archive.bytes
-            old, part = (hold(path) for path in (directory / archive.name, part_path(directory, archive)))
+            old, part = (local_file(path) for path in (directory / archive.name, part_path(directory, archive)))
             files += old is None and part is None
             need += _on_disk(archive.bytes) - _on_disk(part.bytes if part else 0)
             if old:

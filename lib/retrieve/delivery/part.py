@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
 from retrieve.archives import Archive
-from retrieve.host.disk import hold, new_md5, scan, sync_file
+from retrieve.host.disk import local_file, new_md5, scan, sync_file
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -36,7 +36,7 @@ class Part:
 
     def size(self) -> int:
         """Bytes in the part file; 0 without one."""
-        held = hold(self.path)
+        held = local_file(self.path)
         return held.bytes if held else 0
 
     def resume(self) -> tuple[Digest, int]:

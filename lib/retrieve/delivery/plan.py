@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from retrieve.archives import Archive, Held, Verified
+from retrieve.archives import Archive, LocalFile, Verified
 from retrieve.decisions import Decision, decide, md5_may_be_old
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, is_here, listed_tiles
@@ -75,7 +75,7 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
     return plans
 
 
-def _decide(stamp: Stamp, record: Record, held: Mapping[str, Held]) -> dict[str, Decision]:
+def _decide(stamp: Stamp, record: Record, held: Mapping[str, LocalFile]) -> dict[str, Decision]:
     """Decide about each archive of a tile."""
     may_be_old = md5_may_be_old(stamp.source)
     return {

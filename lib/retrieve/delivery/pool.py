@@ -20,7 +20,7 @@ _EVERYWHERE = {
 
 
 @dataclass(frozen=True)
-class Result:
+class Fetched:
     """What became of one archive that was to be fetched.
 
     Attributes
@@ -55,7 +55,7 @@ class Stopped(BaseException):
 
 def in_parallel(
     work: Iterable[tuple[str, Archive]], act: Callable[[str, Archive], Verified], jobs: int, stop: threading.Event
-) -> Iterator[Result]:
+) -> Iterator[Fetched]:
     """Run `act` on archives with `jobs` threads; yield the results as they come.
 
     Failures of one archive are values in its result. Close the iterator to end the threads before their time.
@@ -68,7 +68,7 @@ def in_parallel(
         Set it to have the threads end; what they are in the middle of raises `Stopped`.
     """
 
-    def attempt(item: tuple[str, Archive]) -> Result | None:
+    def attempt(item: tuple[str, Archive]) -> Fetched | None:
         try:
             result = _result(*item, act)
         except Stopped:
@@ -81,16 +81,16 @@ def in_parallel(
         yield from (result for _, result in results if result)
 
 
-def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]) -> Result:
+def _result(tile: str, archive: Archive, act: Callable[[str, Archive], Verified]) -> Fetched:
     what = f"cannot fetch '{archive.name}'"
     try:
-        return Result(tile, archive.name, act(tile, archive))
+        return Fetched(tile, archive.name, act(tile, archive))
     except Transient as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}; run 'make download' again", again=True)
+        return Fetched(tile, archive.name, problem=f"{what}: {error}; run 'make download' again", again=True)
     except AccessError as error:
         # To the container, of which this archive happened to be the first to be asked for.
-        return Result(tile, archive.name, problem=str(error), fatal=True)
+        return Fetched(tile, archive.name, problem=str(error), fatal=True)
     except SourceError as error:
-        return Result(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, GivenUp))
+        return Fetched(tile, archive.name, problem=f"{what}: {error}", fatal=isinstance(error, GivenUp))
     except OSError as error:
-        return Result(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=error.errno in _EVERYWHERE)
+        return Fetched(tile, archive.name, problem=f"{what}: {remedy(error)}", fatal=error.errno in _EVERYWHERE)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from retrieve.archives import Held
+from retrieve.archives import LocalFile
 from retrieve.errors import RetrieveError
 from retrieve.wording import size
 
@@ -107,7 +107,7 @@ def check_room(bytes_: int, files: int, directory: Path, setting: str, about: st
         )
 
 
-def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
+def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, LocalFile]:
     """Look at the files of a directory whose names are `wanted`, with one `stat` each.
 
     A directory that does not exist holds none. What is not a regular file does not count.
@@ -116,7 +116,7 @@ def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
         # By its descriptor, so that each `stat` need not look up the directory again.
         with _opened(directory) as descriptor, os.scandir(descriptor) as entries:
             return {
-                entry.name: Held((status := entry.stat()).st_size, status.st_mtime_ns)
+                entry.name: LocalFile((status := entry.stat()).st_size, status.st_mtime_ns)
                 for entry in entries
                 if wanted(entry.name) and entry.is_file()
             }
@@ -124,13 +124,13 @@ def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, Held]:
         return {}
 
 
-def hold(path: Path) -> Held | None:
+def local_file(path: Path) -> LocalFile | None:
     """Look at one file; None if it is not there."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return None
-    return Held(status.st_size, status.st_mtime_ns)
+    return LocalFile(status.st_size, status.st_mtime_ns)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from retrieve.archives import Held
-from retrieve.availability.holdings import Availability, Holding
+from retrieve.archives import LocalFile
+from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.probe import absent, check_absent
 from retrieve.commands.avail import list_container
 from retrieve.formats.kinds import unsound
@@ -55,27 +55,29 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _survey(settings: Settings, products: ProductSet, tiles: tuple[str, ...]) -> Availability:
-    holdings = []
+    contents = []
     for container in open_containers(settings.input_path, settings):
         listing = list_container(container, products, settings)
         if isinstance(container, Directory):
             _leave_out_unsound(container, listing, Stamps(settings.stamps, products.model), settings.jobs)
-            holdings.append(Holding.of(container.uri, listing, products))
+            contents.append(Contents.of(container.uri, listing, products))
         else:
-            holdings.append(Holding.of(container.uri, listing, products))
-            check_absent(container, listing, absent(holdings[-1], tiles, products), (), settings)
-    return Availability(products, holdings)
+            contents.append(Contents.of(container.uri, listing, products))
+            check_absent(container, listing, absent(contents[-1], tiles, products), (), settings)
+    return Availability(products, contents)
 
 
 def _leave_out_unsound(directory: Directory, listing: Listing, stamps: Stamps, jobs: int) -> None:
     """Leave out of a listing what is cut or damaged; what was verified here and not touched since is not read."""
     verified = {
-        name: Held(one.archive.bytes, one.mtime_ns)
+        name: LocalFile(one.archive.bytes, one.mtime_ns)
         for tile in stamps.tiles(DOWNLOADED)
         for name, one in stamps.downloaded(tile).verified.items()
     }
     names = [
-        name for name, archive in listing.archives.items() if verified.get(name) != Held(archive.bytes, archive.date_ns)
+        name
+        for name, archive in listing.archives.items()
+        if verified.get(name) != LocalFile(archive.bytes, archive.date_ns)
     ]
     with closing(in_threads(lambda name: unsound(directory.path / name), names, jobs)) as found:
         for name, problem in sorted(found):

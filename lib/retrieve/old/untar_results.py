@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from retrieve.archives import Archive, Held, Verified, date_of
+from retrieve.archives import Archive, LocalFile, Verified, date_of
 from retrieve.commands import untar
 from retrieve.host.disk import md5_of, write_whole
 from retrieve.old.options import STATE, Parser, run, settings_of
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
     return status
 
 
-def _by_tile(held: dict[str, Held], products: ProductSet) -> dict[str, list[str]]:
+def _by_tile(held: dict[str, LocalFile], products: ProductSet) -> dict[str, list[str]]:
     """Names of the archives that are here, by tile."""
     tiles: dict[str, list[str]] = {}
     match = products.matcher().fullmatch
@@ -58,7 +58,7 @@ def _by_tile(held: dict[str, Held], products: ProductSet) -> dict[str, list[str]
     return tiles
 
 
-def _record(tile: str, held: dict[str, Held], stamps: Stamps, settings: Settings) -> None:
+def _record(tile: str, held: dict[str, LocalFile], stamps: Stamps, settings: Settings) -> None:
     """Write down the archives of a tile as they are, for `untar` to go by, unless they are as they were last time."""
     before = stamps.lines(DOWNLOADED, tile)[1]
     if is_here(before, held) and before.keys() == held.keys():

@@ -84,7 +84,7 @@ class Claims:
         temporary.rename(self._directory / f"{tile}.gz")
         self.look_again(tile)
 
-    def outdo(self, claim: Claim, path: str) -> None:
+    def supersede(self, claim: Claim, path: str) -> None:
         """Note that a newer file than that of a claim has its path."""
         members = read_members(self._stamps, claim.tile)
         members[claim.archive].files[path] = None
@@ -101,7 +101,7 @@ class Claims:
 
 
 @dataclass
-class Contest:
+class Conflict:
     """Settles which file has a path that is taken when an archive's staged file comes to it.
 
     Attributes
@@ -110,7 +110,7 @@ class Contest:
         Tile and name of archives whose claims do not count, since their files are not in the tree.
     date_ns
         Date of the archive at the source.
-    outdone
+    superseded
         Collects paths that two archives brought with different content.
     kept
         Paths that were unpacked of the tile before, with fewer patterns: what is there as staged stays untouched.
@@ -121,13 +121,13 @@ class Contest:
     claims: Claims
     absent: set[tuple[str, str]]
     date_ns: int
-    outdone: set[str]
+    superseded: set[str]
     kept: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.lost: list[str] = []
 
-    def settle(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
+    def decide(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
         """Say whether the staged file takes the place.
 
         The first row that fits holds:
@@ -156,13 +156,13 @@ class Contest:
             return True
         if self._same(path, staged, there):
             return staged.st_mtime_ns >= there.st_mtime_ns
-        self.outdone.add(path)
+        self.superseded.add(path)
         owners = [claim for claim in others if claim.bytes == there.st_size]
         if owners and (there.st_mtime_ns, max(one.date_ns for one in owners)) > (staged.st_mtime_ns, self.date_ns):
             self.lost.append(path)
             return False
         for claim in others:
-            self.claims.outdo(claim, path)
+            self.claims.supersede(claim, path)
         return True
 
     def _same(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:

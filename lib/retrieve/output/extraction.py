@@ -39,7 +39,7 @@ class Tally:
     ----------
     tiles
         Number of tiles that were to be unpacked.
-    reopened
+    to_redo
         Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
     """
 
@@ -47,14 +47,14 @@ class Tally:
     done: int = 0
     archives: int = 0
     files: int = 0
-    outdone: int = 0
+    superseded: int = 0
     left_out: int = 0
     half_ended: int = 0
     loose_ends: int = 0
     lacking: int = 0
     freed: int = 0
     freed_bytes: int = 0
-    reopened: set[str] = field(default_factory=set)
+    to_redo: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,7 +73,7 @@ class Tally:
             self.done += 1
         self.archives += len(outcome.fresh)
         self.files += outcome.files
-        self.outdone += len(outcome.outdone)
+        self.superseded += len(outcome.superseded)
         self.left_out += outcome.left_out
         self.half_ended += outcome.half_ended
         self.loose_ends += outcome.loose_ends
@@ -85,7 +85,7 @@ class Tally:
         unpacked = f"{some(self.archives, 'archive')} unpacked; {tiles} in '{destination / OUTPUT}'"
         yield unpacked if self.tiles else "nothing to unpack"
         for count, noun, text in (
-            (self.outdone, "file", "came from two archives with different content; the newer is there"),
+            (self.superseded, "file", "came from two archives with different content; the newer is there"),
             (self.left_out, "link", "left out, to what is no file of the same archive"),
             (self.half_ended, "archive", "with half an end mark; all that is before it is unpacked"),
             (
@@ -101,8 +101,8 @@ class Tally:
 
     def problems(self) -> Iterator[str]:
         """Say what is left to be done."""
-        if self.reopened:
-            yield f"{some(len(self.reopened), 'tile')} to be unpacked again; run 'make untar' again"
+        if self.to_redo:
+            yield f"{some(len(self.to_redo), 'tile')} to be unpacked again; run 'make untar' again"
         if self.failed:
             more = f", and {self.untried} were not tried" if self.untried else ""
             yield f"{len(self.failed)} of {some(self.tiles, 'tile')} failed{more}; see above"
@@ -110,7 +110,7 @@ class Tally:
     def data(self) -> dict[str, object]:
         """Write it for programs."""
         counts = {name: value for name, value in vars(self).items() if name != "freed_bytes"}
-        return counts | {"untried": self.untried, "reopened": sorted(self.reopened)}
+        return counts | {"untried": self.untried, "to_redo": sorted(self.to_redo)}
 
 
 class Extraction:
@@ -188,7 +188,7 @@ class Extraction:
         """Say what became of each tile; not of all if the disk is full."""
         settings = self._settings
         placing = Placing(self._jobs, self._stamps, settings.dest, keep=self._keep, shard=settings.shard)
-        self.tally.reopened = placing.reopened
+        self.tally.to_redo = placing.to_redo
         waiting: list[TileOutcome] = []
         together = min(_TILES, max(_FEW, len(self._jobs) // _FEW))
         hopeless = 0

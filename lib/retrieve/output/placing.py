@@ -18,7 +18,7 @@ from retrieve.archives import nanoseconds
 from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import sync_directory, sync_file_system
 from retrieve.host.lock import turn
-from retrieve.output.claims import Claims, Contest
+from retrieve.output.claims import Claims, Conflict
 from retrieve.output.staging import TileJob, TileOutcome, failed
 from retrieve.output.tree import Refused, Tree
 from retrieve.shards import Shard
@@ -48,14 +48,14 @@ class Placing:
         self._tree = Tree(destination)
         self._claims = Claims(stamps)
         self._keep = keep
-        news = stamps.directory / "placed"
-        self._news = News(news) if shard else None
+        path = stamps.directory / "placed"
+        self._notices = Notices(path) if shard else None
         if shard is None:
-            news.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         #: Tiles and archives whose files are not in the tree yet, whatever the lists say.
         self._absent: set[tuple[str, str]] = set()
         #: Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
-        self.reopened: set[str] = set()
+        self.to_redo: set[str] = set()
 
     def place(self, outcomes: list[TileOutcome]) -> Iterator[TileOutcome]:
         """Place and stamp some tiles that were unpacked; a tile for which that fails has a problem afterwards."""
@@ -75,7 +75,7 @@ class Placing:
             outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
             self._sync(*self._tree.places, self._stamps.directory)
             with self._turn():
-                done = [one.tile for one in outcomes if not one.problem and one.tile not in self.reopened]
+                done = [one.tile for one in outcomes if not one.problem and one.tile not in self.to_redo]
                 for path in (self._stamps.path(EXTRACTED, tile) for tile in done):
                     path.with_name(f".{path.name}").rename(path)
             if done:
@@ -85,20 +85,20 @@ class Placing:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Have the tree and everybody's lists to this run alone for a moment; know what the others did to them."""
-        if self._news is None:
+        if self._notices is None:
             yield
             return
         with turn(self._stamps.directory):
-            for tile, *reopened in self._news.read():
+            for tile, *to_redo in self._notices.read():
                 self._claims.look_again(tile)
-                if reopened and tile in self._jobs:
-                    self.reopened.add(tile)
+                if to_redo and tile in self._jobs:
+                    self.to_redo.add(tile)
             yield
 
     def _tell(self, lines: Iterable[str]) -> None:
         """Tell other shards; before anything is done, since this run may be killed while it does it."""
-        if self._news:
-            self._news.tell(lines)
+        if self._notices:
+            self._notices.tell(lines)
 
     def _attempt(self, step: Callable[[TileOutcome], TileOutcome], outcome: TileOutcome) -> TileOutcome:
         if outcome.problem:
@@ -137,22 +137,24 @@ class Placing:
                 self._claims.prepare(outcome.tile, outcome.members)
         else:
             # Whatever was taken of it comes back.
-            self.reopened.discard(outcome.tile)
+            self.to_redo.discard(outcome.tile)
         self._claims.announce(outcome.tile)
         return outcome
 
     def _adopt(self, outcome: TileOutcome) -> TileOutcome:
         job = self._jobs[outcome.tile]
-        outdone: set[str] = set()
+        superseded: set[str] = set()
         lost: list[tuple[str, str]] = []
         for number, name in enumerate(outcome.fresh):
             staging = job.staging / str(number)
             date_ns = nanoseconds(outcome.record.verified[name].archive.date)
-            contest = Contest(staging, self._destination, self._claims, self._absent, date_ns, outdone, outcome.kept)
-            self._tree.adopt(staging, contest.settle)
+            conflict = Conflict(
+                staging, self._destination, self._claims, self._absent, date_ns, superseded, outcome.kept
+            )
+            self._tree.adopt(staging, conflict.decide)
             self._absent.discard((outcome.tile, name))
-            lost += [(name, path) for path in contest.lost]
-        if lost or outdone or outcome.replaces:
+            lost += [(name, path) for path in conflict.lost]
+        if lost or superseded or outcome.replaces:
             members = unpack_list(outcome.members)
             obsolete = members.pop(OBSOLETE, None)
             for name, path in lost:
@@ -160,11 +162,11 @@ class Placing:
             if obsolete:
                 self._remove(outcome.tile, set(obsolete.files))
             # What gave way to this tile in the meantime is noted in its list, which may be its own.
-            self._claims.write(outcome.tile, pack(self._with_outdone(outcome.tile, members, outdone)))
-        return replace(outcome, outdone=tuple(sorted(outdone)))
+            self._claims.write(outcome.tile, pack(self._with_superseded(outcome.tile, members, superseded)))
+        return replace(outcome, superseded=tuple(sorted(superseded)))
 
-    def _with_outdone(self, tile: str, members: Members, outdone: set[str]) -> Members:
-        for path in outdone:
+    def _with_superseded(self, tile: str, members: Members, superseded: set[str]) -> Members:
+        for path in superseded:
             for claim in self._claims.of(path):
                 if claim.tile == tile and claim.bytes is None and claim.archive in members:
                     members[claim.archive].files[path] = None
@@ -177,9 +179,9 @@ class Placing:
         for path in gone:
             for claim in shared[path]:
                 # Its own file there had given way to the one that goes now.
-                self._tell([f"{claim.tile} reopened\n"])
+                self._tell([f"{claim.tile} to_redo\n"])
                 self._stamps.remove(EXTRACTED, claim.tile)
-                self.reopened.add(claim.tile)
+                self.to_redo.add(claim.tile)
         self._tree.remove(gone)
 
     def _prepare_stamp(self, outcome: TileOutcome) -> TileOutcome:
@@ -196,7 +198,7 @@ class Placing:
             sync_file_system(directory)
 
 
-class News:
+class Notices:
     """What shards that are at work at the same time tell each other: a line per tile whose list or stamp they change.
 
     Read and written in one's turn only.
@@ -207,7 +209,7 @@ class News:
         self._position = path.stat().st_size if path.exists() else 0
 
     def read(self) -> list[list[str]]:
-        """Words of the lines that are new: a tile, and ``reopened`` if its stamp was taken."""
+        """Words of the lines that are new: a tile, and ``to_redo`` if its stamp was taken."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:

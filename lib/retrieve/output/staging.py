@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieve.archives import Held, Verified
+from retrieve.archives import LocalFile, Verified
 from retrieve.errors import remedy
 from retrieve.formats.kinds import is_tar
-from retrieve.host.disk import hold
+from retrieve.host.disk import local_file
 from retrieve.output.tree import OUTPUT, STAGING, Refused
-from retrieve.output.unpack import Content, Limits, unpack
+from retrieve.output.unpack import Extracted, Limits, unpack
 from retrieve.selection import EVERYTHING, Selection
 from retrieve.stamps.members import OBSOLETE, Members, Unpacked, pack, paths_of, read_members, without_file
 from retrieve.stamps.stamps import Record, Stamps
@@ -80,7 +80,7 @@ class TileOutcome:
         Number of files that it has in the output tree.
     replaces
         Whether its earlier version had files that this one has not.
-    outdone
+    superseded
         Paths that another archive brought as well, with other content; the newer is in its place.
     left_out, half_ended, loose_ends
         Number of links that were left out of them, of archives whose end mark is cut in half, and of FITS files whose
@@ -106,7 +106,7 @@ class TileOutcome:
     carried: bool = False
     files: int = 0
     replaces: bool = False
-    outdone: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
     left_out: int = 0
     half_ended: int = 0
     loose_ends: int = 0
@@ -236,9 +236,9 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
     }
 
 
-def _unpack_archive(job: TileJob, one: Verified, number: int, only: Selection) -> Content:
+def _unpack_archive(job: TileJob, one: Verified, number: int, only: Selection) -> Extracted:
     path = job.archives / one.archive.name
-    if hold(path) != Held(one.archive.bytes, one.mtime_ns):
+    if local_file(path) != LocalFile(one.archive.bytes, one.mtime_ns):
         raise Refused(f"'{path}' is not what was downloaded; run 'make download'")
     staging = _made(job.staging / str(number))
     try:

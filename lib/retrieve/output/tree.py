@@ -23,7 +23,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: How a file is made where none may be, not even a link.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Says whether a staged file takes the place of what is there: path, then what `stat` says of both.
-Settle = Callable[[str, os.stat_result, os.stat_result], bool]
+Decide = Callable[[str, os.stat_result, os.stat_result], bool]
 #: Everything that is unpacked is below this directory, where ShapePipe looks for it.
 OUTPUT = "output"
 _DEEPEST = 64  # directories
@@ -62,7 +62,7 @@ class Tree:
         with _opened(staging / OUTPUT) as source, _opened(self._root) as target:
             return _obstacle(source, target, f"{OUTPUT}/")
 
-    def adopt(self, staging: Path, settle: Settle) -> None:
+    def adopt(self, staging: Path, decide: Decide) -> None:
         """Move staged files to their places.
 
         A directory that is not there yet is moved with all that is in it, by one rename, and one that is there stays
@@ -75,7 +75,7 @@ class Tree:
         """
         if (staging / OUTPUT).exists():
             with _opened(staging / OUTPUT) as source, _opened(self._root) as target:
-                copied = _merge(source, target, f"{OUTPUT}/", settle)
+                copied = _merge(source, target, f"{OUTPUT}/", decide)
             self.places |= {self._destination / path for path in copied}
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -187,7 +187,7 @@ def _obstacle(source: int, target: int, below: str) -> str | None:
     return None
 
 
-def _merge(source: int, target: int, below: str, settle: Settle) -> set[str]:
+def _merge(source: int, target: int, below: str, decide: Decide) -> set[str]:
     """Move what is in a directory into another one; give the directories into which files had to be copied."""
     alike = _passed_on(source) == _passed_on(target)
     copied = set()
@@ -200,11 +200,11 @@ def _merge(source: int, target: int, below: str, settle: Settle) -> set[str]:
             elif there is None:
                 continue
             with _both(name, source, target, path) as (from_here, to_there):
-                copied |= _merge(from_here, to_there, f"{path}/", settle)
+                copied |= _merge(from_here, to_there, f"{path}/", decide)
             continue
         if there is not None and not stat.S_ISREG(there.st_mode):
             raise Refused(f"'{path}' is no regular file here; move it away")
-        wins = there is None or settle(path, os.stat(name, dir_fd=source), there)
+        wins = there is None or decide(path, os.stat(name, dir_fd=source), there)
         if wins and not (alike and _renamed(name, source, target)):
             _copy(name, source, target)
             copied.add(below)

@@ -55,7 +55,7 @@ _DOUBT = "is it a bomb? if not, FORCE=yes unpacks it"
 
 
 @dataclass(frozen=True)
-class Content:
+class Extracted:
     """What an archive brought.
 
     Attributes
@@ -81,7 +81,7 @@ class Content:
 
 def unpack(
     archive: Path, staging: Path, check: str, limits: Limits = Limits(), only: Selection = EVERYTHING
-) -> Content:
+) -> Extracted:
     """Unpack one archive into a staging directory, which must be empty, and check what comes.
 
     Only regular files and directories are made. A link to a regular file of the same archive becomes a copy of it; a
@@ -117,7 +117,7 @@ def unpack(
     finally:
         unpacking.close()
         os.close(root)
-    return Content(
+    return Extracted(
         unpacking.files, tuple(unpacking.left_out), tar.half_ended, unpacking.loose_ends, tuple(unpacking.needed)
     )
 
@@ -172,7 +172,7 @@ class _Unpacking:
                 places[written] = path[: path.rindex("/") + 1]
         for path, member in list(self._links.items()):
             try:
-                self._settle(member, path)
+                self._finish_link(member, path)
             except OSError as error:
                 raise _refusal(member, error) from error
 
@@ -198,7 +198,7 @@ class _Unpacking:
                 os.unlink(path, dir_fd=self._root)
             self._links[path] = member
 
-    def _settle(self, member: Member, path: str) -> None:
+    def _finish_link(self, member: Member, path: str) -> None:
         """Copy the file that a link leads to, perhaps by way of others; leave the link out if there is none."""
         target: str | None = path
         for _ in range(_HOPS):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from retrieve.archives import Verified
 from retrieve.formats.kinds import is_fits, look_at
-from retrieve.host.disk import hold, md5_of
+from retrieve.host.disk import local_file, md5_of
 from retrieve.output.claims import Claims
 from retrieve.output.tree import Refused, Tree
 from retrieve.stamps.members import MEMBERS, OBSOLETE, read_members, without_file
@@ -113,7 +113,7 @@ def _archives(job: VerifyJob) -> Iterator[Finding]:
         path = job.archives / name
         before = unpacked.get(name)
         try:
-            if hold(path) is None and before and before.mtime_ns == 0 and before.md5 == one.md5:
+            if local_file(path) is None and before and before.mtime_ns == 0 and before.md5 == one.md5:
                 continue  # freed after it was unpacked
             yield Finding(*_compare_archive(path, one), archive=True)
         except OSError as error:
@@ -121,7 +121,7 @@ def _archives(job: VerifyJob) -> Iterator[Finding]:
 
 
 def _compare_archive(path: Path, one: Verified) -> tuple[str, str, str]:
-    held = hold(path)
+    held = local_file(path)
     if held is None:
         return GONE, str(path), "it is not here"
     if held.bytes != one.archive.bytes:

@@ -40,11 +40,11 @@ def look(settings: Settings) -> Survey:
     stamps = Stamps(settings.stamps, settings.product_set().model)
     stamps.check_listed()
     found = survey(settings, stamps)
-    astray = [one.tile for one in found.tiles if not is_on_sky(one.tile)]
-    if len(astray) == len(found.tiles):
+    off_sky = [one.tile for one in found.tiles if not is_on_sky(one.tile)]
+    if len(off_sky) == len(found.tiles):
         raise RetrieveError(f"no tile of '{settings.tiles}' is on the sky; give TILES a list of tiles such as 182.308")
-    if astray:
-        complain(f"{some(len(astray), 'tile')} not on the sky, such as '{astray[0]}'; correct the list")
+    if off_sky:
+        complain(f"{some(len(off_sky), 'tile')} not on the sky, such as '{off_sky[0]}'; correct the list")
     return found
 
 

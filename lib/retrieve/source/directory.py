@@ -45,7 +45,7 @@ class Directory:
                             entry.name, status.st_size, None, date_of(status.st_mtime_ns)
                         )
                     else:
-                        listing.astray[entry.name] = "it leads to no file"
+                        listing.dangling[entry.name] = "it leads to no file"
         except OSError as error:
             raise ListingError(f"cannot list '{self.path}': {error.strerror}; may you read it?") from error
         return listing

@@ -21,7 +21,7 @@ class Listing:
         The archives by name.
     links
         URI and target, as a URI, of each link by name: those that were not followed yet.
-    astray
+    dangling
         By name of a link: why it leads to no archive.
     nodes
         Number of nodes in the container.
@@ -35,7 +35,7 @@ class Listing:
 
     archives: dict[str, Archive] = field(default_factory=dict)
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    astray: dict[str, str] = field(default_factory=dict)
+    dangling: dict[str, str] = field(default_factory=dict)
     nodes: int = 0
     last: str = ""
     containers: list[str] = field(default_factory=list)
@@ -60,8 +60,8 @@ class Listing:
             raise ListingError("it names archives twice; try again later")
 
     def shows(self, name: str) -> bool:
-        """Whether there is a node of that name, be it a link astray."""
-        return name in self.archives or name in self.astray
+        """Whether there is a node of that name, be it a link dangling."""
+        return name in self.archives or name in self.dangling
 
 
 def gather(ask: Callable[[str, int], Page], *, paged: bool) -> Listing:

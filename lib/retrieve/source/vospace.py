@@ -81,7 +81,7 @@ class VOSpace:
                     if isinstance(found, Archive):
                         listing.archives[name] = replace(found, name=name)
                     else:
-                        listing.astray[name] = f"it leads to '{target}', and {found}"
+                        listing.dangling[name] = f"it leads to '{target}', and {found}"
             return listing
 
     def look_up(self, name: str) -> Archive | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from retrieve.archives import Held, Line
+from retrieve.archives import Line, LocalFile
 from retrieve.host.disk import scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
@@ -29,7 +29,7 @@ def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
     return sorted(filter(settings.shard.owns, tiles) if settings.shard else tiles)
 
 
-def held_archives(settings: Settings) -> dict[str, Held]:
+def held_archives(settings: Settings) -> dict[str, LocalFile]:
     """Archives of the products of a run that are here, and of its tiles if it has but a share of them."""
     match, shard = settings.product_set().matcher().fullmatch, settings.shard
 
@@ -41,8 +41,8 @@ def held_archives(settings: Settings) -> dict[str, Held]:
 
 
 def held_or_freed(
-    record: dict[str, Line], unpacked: dict[str, Line], held: Mapping[str, Held]
-) -> tuple[dict[str, Line], Mapping[str, Held]]:
+    record: dict[str, Line], unpacked: dict[str, Line], held: Mapping[str, LocalFile]
+) -> tuple[dict[str, Line], Mapping[str, LocalFile]]:
     """Give the lines of a tile's record, and what is held; with archives that were freed as if they were still here.
 
     =====================================  ===================================  =================================
@@ -59,14 +59,14 @@ def held_or_freed(
         return record, held
     lines = freed | record
     here = {
-        name: Held(lines[name].bytes, lines[name].mtime_ns)
+        name: LocalFile(lines[name].bytes, lines[name].mtime_ns)
         for name, one in freed.items()
         if lines[name].own_md5 == one.own_md5
     }
     return lines, ChainMap(here, held)
 
 
-def is_here(record: dict[str, Line], held: Mapping[str, Held]) -> bool:
+def is_here(record: dict[str, Line], held: Mapping[str, LocalFile]) -> bool:
     """Whether all archives of a record look as they did when they were verified."""
     return bool(record) and not any(held.get(name) != (one.bytes, one.mtime_ns) for name, one in record.items())
 

@@ -21,7 +21,7 @@ MEMBERS = "members"
 #: In place of an archive's name: files of an earlier version that are to be removed.
 OBSOLETE = "-"
 #: In place of a file's bytes: another archive brought the same path, and its file is newer.
-_OUTDONE = "-"
+_SUPERSEDED = "-"
 #: In place of a file's bytes: it is a link that was left out.
 _LEFT_OUT = ">"
 GZIP = 31
@@ -79,7 +79,7 @@ def pack(members: Members) -> bytes:
             if path[:cut] != here:
                 here = path[:cut]
                 lines.append(f"\t{here}\n")
-            lines.append(f"\t\t{path[cut:]}\t{_OUTDONE if size is None else size}\n")
+            lines.append(f"\t\t{path[cut:]}\t{_SUPERSEDED if size is None else size}\n")
     packer = zlib.compressobj(2, zlib.DEFLATED, GZIP)
     return packer.compress("".join(lines).encode("utf-8", "surrogateescape")) + packer.flush()
 
@@ -102,7 +102,7 @@ def unpack_list(packed: bytes) -> Members:
             if size == _LEFT_OUT:
                 left_out.append(directory + base)
             else:
-                files[directory + base] = None if size == _OUTDONE else int(size)
+                files[directory + base] = None if size == _SUPERSEDED else int(size)
         elif line.startswith("\t"):
             directory = line[1:]
         elif line:

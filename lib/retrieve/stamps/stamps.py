@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from retrieve.archives import Archive, Line, Verified, nanoseconds
 from retrieve.errors import RetrieveError
-from retrieve.host.disk import hold, sync_directory, sync_file
+from retrieve.host.disk import local_file, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
@@ -166,7 +166,7 @@ class Stamps:
 
     def mtime_ns(self, state: str, tile: str) -> int | None:
         """Mtime of a stamp in nanoseconds; None without one."""
-        held = hold(self.path(state, tile))
+        held = local_file(self.path(state, tile))
         return held.mtime_ns if held else None
 
     def read(self, state: str, tile: str) -> tuple[str, int] | None:

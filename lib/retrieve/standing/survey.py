@@ -13,10 +13,10 @@ from operator import add
 from typing import NamedTuple
 
 from retrieve import decisions
-from retrieve.archives import Held, Line
+from retrieve.archives import Line, LocalFile
 from retrieve.decisions import REASONS, Lack, lack_of, md5_may_be_old
 from retrieve.formats.kinds import is_tar
-from retrieve.host.disk import hold
+from retrieve.host.disk import local_file
 from retrieve.settings import Settings
 from retrieve.stamps import inventory
 from retrieve.stamps.lines import read_stamp
@@ -102,7 +102,7 @@ class ArchiveStanding(NamedTuple):
     name: str
     there: Line | None
     before: Line | None
-    held: Held | None
+    held: LocalFile | None
     freed: bool
     lack: str | None
     state: str
@@ -154,17 +154,17 @@ def survey(settings: Settings, stamps: Stamps) -> Survey:
     """Look where every tile of a run stands."""
     runs = read_runs(stamps)
     mtimes = [stamps.tiles(state) for state in _DATED]
-    look = _Look(settings, stamps, inventory.held_archives(settings), mtimes, last_failures(runs))
-    tiles = tuple(map(look.count, inventory.listed_tiles(settings, stamps)))
-    return Survey(tiles, look.products(), runs)
+    surveyor = _Surveyor(settings, stamps, inventory.held_archives(settings), mtimes, last_failures(runs))
+    tiles = tuple(map(surveyor.count, inventory.listed_tiles(settings, stamps)))
+    return Survey(tiles, surveyor.products(), runs)
 
 
 def stand(tile: str, settings: Settings, stamps: Stamps, runs: Iterable[Run]) -> tuple[Standing, list[ArchiveStanding]]:
     """Look where one tile stands, and each of its archives."""
     names = [product.archive(tile) for product in settings.product_set()]
-    held = {name: found for name in names if (found := hold(settings.archives / name))}
+    held = {name: found for name in names if (found := local_file(settings.archives / name))}
     mtimes = [{tile: ns} if (ns := stamps.mtime_ns(state, tile)) is not None else {} for state in _DATED]
-    return _Look(settings, stamps, held, mtimes, last_failures(runs)).look(tile)
+    return _Surveyor(settings, stamps, held, mtimes, last_failures(runs)).look(tile)
 
 
 def goal(settings: Settings) -> str:
@@ -180,7 +180,7 @@ class _Found(NamedTuple):
     mtime_ns: int | None
 
 
-class _Look:
+class _Surveyor:
     """Looks at tiles one by one, and adds up their archives by product.
 
     Parameters
@@ -193,7 +193,7 @@ class _Look:
         self,
         settings: Settings,
         stamps: Stamps,
-        held: dict[str, Held],
+        held: dict[str, LocalFile],
         mtimes: list[dict[str, int]],
         failures: dict[str, Failure],
     ) -> None:

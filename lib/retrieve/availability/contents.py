@@ -1,4 +1,4 @@
-"""Holdings: what each container holds of each tile, and which container a tile comes from."""
+"""Contents: what each container holds of each tile, and which container a tile comes from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrieve.stamps.stamps import Stamp
 
 
 @dataclass(frozen=True)
-class Holding:
+class Contents:
     """What one container holds of each tile.
 
     Attributes
@@ -31,18 +31,18 @@ class Holding:
     there: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: str, listing: Listing, products: ProductSet) -> Holding:
+    def of(cls, source: str, listing: Listing, products: ProductSet) -> Contents:
         """Sort the archives of a listing by tile and product."""
-        holding = cls(source)
+        contents = cls(source)
         match = products.matcher().fullmatch
         for name, archive in listing.archives.items():
             found = match(name)
             if found is None or found.lastindex is None:
                 continue
             tile, place = found[found.lastindex].replace("-", "."), found.lastindex - 1
-            holding.rows.setdefault(tile, [None] * len(products))[place] = archive
-            holding.there[tile] = holding.there.get(tile, 0) | (archive.bytes > 0) << place
-        return holding
+            contents.rows.setdefault(tile, [None] * len(products))[place] = archive
+            contents.there[tile] = contents.there.get(tile, 0) | (archive.bytes > 0) << place
+        return contents
 
     def date_ns(self, tile: str) -> int:
         """Newest date among the archives of a tile, in nanoseconds since 1970."""
@@ -57,13 +57,13 @@ class Availability:
     ----------
     products
         The products that were looked for.
-    holdings
+    contents
         What each container holds, in the order of ``INPUT_PATH``.
     """
 
     products: ProductSet
-    holdings: Sequence[Holding]
-    _chosen: dict[str, Holding] = field(default_factory=dict, init=False, repr=False)
+    contents: Sequence[Contents]
+    _chosen: dict[str, Contents] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def full(self) -> int:
@@ -72,17 +72,17 @@ class Availability:
 
     def tiles(self) -> set[str]:
         """Tiles of which there is anything anywhere."""
-        return {tile for one in self.holdings for tile in one.rows}
+        return {tile for one in self.contents for tile in one.rows}
 
-    def chosen(self, tile: str) -> Holding:
+    def chosen(self, tile: str) -> Contents:
         """Container that a tile is to come from; see `_choose`."""
-        if len(self.holdings) == 1:
-            return self.holdings[0]
+        if len(self.contents) == 1:
+            return self.contents[0]
         if tile not in self._chosen:
             self._chosen[tile] = self._choose(tile)
         return self._chosen[tile]
 
-    def _choose(self, tile: str) -> Holding:
+    def _choose(self, tile: str) -> Contents:
         """Choose the container that a tile comes from, as a whole: archives of two runs of ShapePipe do not mix.
 
         ==========================  ===================================
@@ -94,10 +94,10 @@ class Availability:
 
         Among equals it is the first in the order of ``INPUT_PATH``.
         """
-        complete = [one for one in self.holdings if one.there.get(tile) == self.full]
+        complete = [one for one in self.contents if one.there.get(tile) == self.full]
         if complete:
             return complete[0] if len(complete) == 1 else max(complete, key=lambda one: one.date_ns(tile))
-        return max(self.holdings, key=lambda one: one.there.get(tile, 0).bit_count())
+        return max(self.contents, key=lambda one: one.there.get(tile, 0).bit_count())
 
     def there(self, tile: str) -> int:
         """Which products are there of a tile where it is to come from, as bits."""
@@ -109,12 +109,12 @@ class Availability:
 
     def stamp(self, tile: str) -> Stamp:
         """Stamp of a tile."""
-        holding = self.chosen(tile)
-        row = holding.rows.get(tile, ())
+        contents = self.chosen(tile)
+        row = contents.rows.get(tile, ())
         there = tuple([one for one in row if one is not None and one.bytes])
-        lacking = names_of(self.products, tile, self.full & ~holding.there.get(tile, 0))
+        lacking = names_of(self.products, tile, self.full & ~contents.there.get(tile, 0))
         empty = tuple([one.name for one in row if one is not None and not one.bytes])
-        return Stamp(holding.source, there, lacking, empty)
+        return Stamp(contents.source, there, lacking, empty)
 
     def counts(self, tiles: Iterable[str]) -> dict[str, int]:
         """Number of tiles, among some, for which there is an archive of each product."""
