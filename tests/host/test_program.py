@@ -75,6 +75,38 @@ def program(text: str, name: str = "it") -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+#: A program whose main thread waits and does not notice the signal by itself, as when it comes just before the wait.
+DEAF = """
+import os, signal, sys, threading, time
+from retrieve.host.processes import Workers, in_threads
+from retrieve.host.program import STOPS, run, sleep
+
+def send():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    time.sleep(0.2)  # until the main thread waits
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def wait():
+    with Workers(2 if "map" in sys.argv[1] else 0) as workers:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        threading.Thread(target=send, daemon=True).start()
+        eval(sys.argv[1])
+
+run("wait", wait)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["sleep(600)", "list(in_threads(time.sleep, [600], 1))", "list(workers.map(time.sleep, [600, 600]))"],
+)
+def test_a_signal_that_does_not_end_a_wait_is_heard_all_the_same(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEAF, how], env={"PYTHONPATH": f"{HERE}/lib"}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (143, "stopped by SIGTERM\n")
+
+
 def test_a_program_does_not_wait_for_a_thread_and_loses_no_output() -> None:
     done = program("import threading\nthreading.Thread(target=threading.Event().wait).start()\nprint('done')\nreturn 1")
     assert (done.returncode, done.stdout, done.stderr) == (1, "done\n", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from retrieve.campaign.make import make_command
 from retrieve.errors import AccessError, RetrieveError, Transient
 from retrieve.host.messages import complain, remark
-from retrieve.host.program import Interrupt
+from retrieve.host.program import Interrupt, sleep
 from retrieve.settings import Settings
 from retrieve.source.credentials import find
 from retrieve.source.opening import open_containers
@@ -137,7 +136,7 @@ class Rounds:
         """Wait until the certificate was renewed, which its file tells, then ask the source again."""
         self._complain(f"{error}; the watch goes on when that is done")
         while self._has_expired():
-            time.sleep(min(self._settings.every, _LOOK))
+            sleep(min(self._settings.every, _LOOK))
         return self._knock()
 
     def _has_expired(self) -> bool:

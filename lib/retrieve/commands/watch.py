@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from datetime import datetime, timedelta
 
 from retrieve.campaign.checkup import obstacle
 from retrieve.campaign.rounds import Round, Rounds
 from retrieve.errors import SettingError
 from retrieve.host.messages import show
-from retrieve.host.program import Interrupt
+from retrieve.host.program import Interrupt, sleep
 from retrieve.settings import Settings
 from retrieve.wording import size, some
 
@@ -25,7 +24,7 @@ def main(settings: Settings) -> int:
         while not rounds.take().all_done:
             pause = rounds.pause()
             _tell(rounds, datetime.now() + timedelta(seconds=pause), settings)
-            time.sleep(pause)
+            sleep(pause)
     except Interrupt as stop:
         standing = _standing(rounds, rounds.look())
         stop.line = f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on"

@@ -12,14 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from types import TracebackType
 from typing import TypeVar
 
 from retrieve.errors import RetrieveError
-from retrieve.host.program import STOPS
+from retrieve.host.program import HEARING, STOPS
 
 #: Seconds that threads are given to end after a stop: what one is in the middle of, a write or a rename.
 _GRACE = 1.0
@@ -84,6 +84,8 @@ class Workers:
             # None of them is ever cancelled: the pool's own thread would fail over one that is, when processes end.
             answers = deque(self._pool.submit(act, job) for job in jobs)
             while answers:
+                while not answers[0].done():
+                    wait([answers[0]], HEARING)
                 yield answers.popleft().result()
         except BrokenProcessPool as error:
             self._pool.shutdown()  # waits for all of them, so that it is known how each ended
@@ -174,7 +176,10 @@ def in_threads(
             thread.start()
         running = count
         while running:
-            answer = answers.get()
+            try:
+                answer = answers.get(timeout=HEARING)
+            except queue.Empty:
+                continue
             if answer is None:
                 running -= 1
             elif isinstance(answer, BaseException):

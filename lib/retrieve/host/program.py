@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,9 @@ from retrieve.errors import RetrieveError, remedy
 
 #: What asks a program to end: Ctrl-C, `kill` or a batch system, and a terminal that is closed.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds for which the main thread waits at a time. Python notes a signal, and heeds it before its next instruction:
+#: one that comes when a wait is just about to begin does not end that wait.
+HEARING = 1.0
 #: What a run says to its witness before it ends.
 _FAREWELL = b"."
 
@@ -105,6 +109,13 @@ def guarded(command: Callable[[], int]) -> int:
     except MemoryError:
         _say("out of memory; lower JOBS, or run it where there is more")
     return 2
+
+
+def sleep(seconds: float) -> None:
+    """Sleep in the main thread, where a signal that asks to end is heard whenever it comes; see `HEARING`."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, HEARING))
 
 
 def _stop(number: int, _: object) -> None:

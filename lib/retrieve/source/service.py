@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from retrieve.errors import ListingError, SourceError, Transient
 from retrieve.host.disk import write_whole
+from retrieve.host.program import sleep
 from retrieve.settings import Settings
 from retrieve.source.credentials import Credentials, find
 from retrieve.source.faults import fault_of, naming, refuse_html
@@ -123,7 +124,7 @@ class Service:
     def pause(self, seconds: float, reason: str) -> None:
         """Wait before a request is made again."""
         self._pauses.tell(seconds, reason)
-        time.sleep(seconds)
+        sleep(seconds)
 
     def _find(self) -> tuple[Addresses, Credentials, Connections]:
         from retrieve.source.connections import Connections
