@@ -150,7 +150,7 @@ class _Unpacking:
         self._places: dict[str, str] = {}
 
     def run(self, tar: TarStream) -> None:
-        places = self._places
+        places, everything = self._places, not self._only
         for count, member in enumerate(tar, start=1):
             if count + len(self._made) > self._most:
                 raise Refused(f"it has more than {self._most} members, which FORCE=yes allows")
@@ -162,7 +162,7 @@ class _Unpacking:
             else:
                 path = safe_path(member)
             try:
-                if not self._only or (path in self._only and member.kind != DIRECTORY):
+                if everything or (path in self._only and member.kind != DIRECTORY):
                     self._take(member, path, tar)
                 elif member.kind == REGULAR:
                     self._passed_over.add(path)
