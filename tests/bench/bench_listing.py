@@ -107,6 +107,8 @@ def surroundings(place: Path) -> dict[str, str]:
 
 def availability(place: Path, tiles: int, runs: int) -> dict[str, object]:
     """Ask what is complete: the first time, and again with nothing new; against vls and curl on the same container."""
+    if not shutil.which("curl"):
+        sys.exit("needs curl, which the listing is compared with: apt-get install curl")
     root, run = place / "space", place / "run"
     make_tiny(root / RESULTS, numbers(tiles))
     run.mkdir()

@@ -55,7 +55,7 @@ def test_an_ended_download_is_gone_on_with_as_if_it_had_never_been_ended(
     here = {path.name for path in archives(site)}
     space.clear_faults()
     space.forget()
-    site.done("download")
+    assert "found right on disk" not in site.done("download"), "what was verified was hashed again"
     assert not here & space.requests().bytes.keys()
     assert site.files("archives") == undisturbed.files("archives")
     assert site.stamps() == undisturbed.stamps()

@@ -152,6 +152,8 @@ class Delivery:
             self._fetched.add(archive.name)
         else:
             self._progress.advance(archive.bytes)
+        # Here and not where it is counted: a stop may come before that.
+        self._verified[tile][archive.name] = verified
         return verified
 
     def _or_enough(self, error: SourceError) -> SourceError:
@@ -209,7 +211,6 @@ class Delivery:
             tally.bytes += archive.bytes
         else:
             tally.proved += 1
-        self._verified[result.tile][result.name] = result.verified
         self._stamp_if_whole(self._plans[result.tile])
 
     def _give_up(self, tile: str, problem: str) -> None:
@@ -225,7 +226,7 @@ class Delivery:
 
         If an archive changed at the source since it was listed, the stamp of the source is brought up to date first.
         """
-        verified = self._verified[plan.tile]
+        verified = self._verified.get(plan.tile, {})
         if len(verified) < len(plan.stamp.archives):
             return
         del self._verified[plan.tile]
@@ -254,7 +255,7 @@ class Delivery:
         """
         with suppress(OSError):
             for tile, verified in self._verified.items():
-                plan = self._plans[tile]
-                if any(plan.record.verified.get(name) != one for name, one in verified.items()):
-                    text = Record(plan.stamp.source, verified).text()
+                plan, known = self._plans[tile], dict(verified)
+                if any(plan.record.verified.get(name) != one for name, one in known.items()):
+                    text = Record(plan.stamp.source, known).text()
                     self._stamps.write(UNFINISHED, tile, text, plan.stamp_ns)
