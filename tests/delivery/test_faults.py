@@ -150,7 +150,7 @@ def test_no_fault_leaves_a_wrong_byte_or_a_stamp_that_lies(
     check_truth(site, container)
     tiles = {tile for tile in TILES if not failing.intersection(names(tile))}
     assert {path for path in site.stamps() if path.startswith("downloaded/")} == {f"downloaded/{one}" for one in tiles}
-    advice = "run 'make download' again" if any(line.endswith(AGAIN) for line in lines) else "see above what to do"
+    advice = "run 'make download' again" if any(line.endswith(AGAIN) for line in lines) else "see above"
     assert f"{len(TILES) - len(tiles)} of 10 tiles failed; {advice}" in result.stderr
 
     space.clear_faults()

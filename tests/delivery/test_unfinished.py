@@ -19,7 +19,7 @@ def test_what_was_verified_of_a_tile_stays_so_while_one_of_its_archives_is_refus
     problem = "access refused without a certificate; make one with 'cadc-get-cert -u USER'"
     result = site.make("download")
     assert (result.returncode, result.stdout) == (2, "20 archives fetched (6.0 kB); 2 tiles brought up to date\n")
-    assert ours(result)[-2:] == [f"cannot fetch '{private}': {problem}", "1 of 3 tiles failed; see above what to do"]
+    assert ours(result)[-2:] == [f"cannot fetch '{private}': {problem}", "1 of 3 tiles failed; see above"]
 
     assert f"{tile}: not fetched: {private} ({problem})\n" in site.done("missing")
     status = site.make("status", f"TILES={tile}").stdout
@@ -51,3 +51,20 @@ def test_what_may_pass_is_to_be_tried_again(site: Site, vault: str, space: VOSpa
     (site.directory / f"stamps/mccd/unfinished/{TILES[0]}").write_text("# damaged")
     space.clear_faults()
     assert "1 archive fetched (274 B), 6 archives found right on disk" in site.done("download")
+
+
+def test_a_run_with_fewer_products_forgets_nothing_of_the_others(site: Site, vault: str, space: VOSpace) -> None:
+    site.list_tiles(TILES[0])
+    site.done("avail", f"INPUT_PATH={vault}")
+    plot, fit = names(TILES[0])[-2:]
+    for failing, words in (((plot, fit), []), ((plot,), ["PRODUCTS=setools_plot mccd_fit_val_runner"])):
+        space.clear_faults()
+        for name in failing:
+            space.fault(Fault("status", node=name, status=503, count=-1))
+        site.done("avail", f"INPUT_PATH={vault}", *words)
+        assert site.make("download", "RETRIES=0").returncode == 2
+    space.clear_faults()
+    site.done("avail", f"INPUT_PATH={vault}", "PRODUCTS=")
+    told = site.done("download")
+    assert told.startswith("1 archive fetched (")
+    assert "found right on disk" not in told

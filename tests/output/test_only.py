@@ -44,11 +44,9 @@ def test_what_matches_is_unpacked_and_the_rest_later_without_touching_it(fetched
     assert told.startswith("14 archives unpacked; 2 tiles with 2 files in 'output'")
     some = inodes(fetched)
     assert {Path(path).name for path in some} == {f"final_cat-{tile.replace('.', '-')}.fits" for tile in TILES[:2]}
-    # Its directories are not made for the others.
-    assert {directory for directory, _, files in os.walk(fetched.directory / "output") if not files} == {
-        str(parent) for path in some for parent in (fetched.directory / "output" / path).parents[1:]
-        if fetched.directory / "output" in (parent, *parent.parents)
-    }  # fmt: skip
+    # No directory is made for the others.
+    for directory, below, files in os.walk(fetched.directory / "output"):
+        assert below or files, directory
     assert forecast["bytes"] < whole["bytes"] / 2
     assert 2 <= forecast["files"] < whole["files"] / 2
     for tile in TILES[:2]:
@@ -114,9 +112,10 @@ def test_a_selected_link_brings_the_file_that_it_leads_to(site: Site, tmp_path: 
 
 
 def test_archives_of_which_something_is_left_out_are_never_deleted(fetched: Site) -> None:
-    result = fetched.make("untar", "ONLY=*.fits", "KEEP=no")
-    assert result.returncode == 2
-    assert "KEEP=no would delete what ONLY leaves in the archives; leave out one of them\n" in result.stderr
+    for dry in ("no", "yes"):
+        result = fetched.make("untar", "ONLY=*.fits", "KEEP=no", f"DRYRUN={dry}")
+        assert result.returncode == 2
+        assert "KEEP=no would delete what ONLY leaves in the archives; leave out one of them\n" in result.stderr
     assert len(fetched.files("archives")) == 14
     # Nor by a later run that is kept from unpacking the rest.
     fetched.done("untar", "ONLY=final_cat-*.fits")

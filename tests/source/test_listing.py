@@ -70,7 +70,6 @@ def lead(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, site.environment[name])
     # Both were worked out when they were imported.
     monkeypatch.setattr("cadcutils.net.ws.CACHE_LOCATION", f"{site.environment['HOME']}/.config/cadc-registry")
-    monkeypatch.setattr("vos.Client.VOSPACE_CERTFILE", None)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:
     )
     if tally.done == todo:
         return 0
-    advice = "run 'make download' again" if tally.again else "see above what to do"
+    advice = "run 'make download' again" if tally.again else "see above"
     complain(f"{todo - tally.done} of {some(todo, 'tile')} failed; {advice}")
     return 2 if tally.fatal and not tally.fetched else 1
 

@@ -18,8 +18,6 @@ from retrieve.wording import some
 
 def main(settings: Settings) -> int:
     """Unpack the stale tiles; exit status 1 if some failed."""
-    if settings.only and not settings.keep:
-        raise RetrieveError("KEEP=no would delete what ONLY leaves in the archives; leave out one of them")
     if (stamps := _stamps(settings)) is None:
         return 0
     stale = collected(stamps, "untar", settings.shard)
@@ -50,6 +48,8 @@ def foretell(settings: Settings) -> int:
 
 def _stamps(settings: Settings) -> Stamps | None:
     """Give the stamps, or None after saying that none of the products is unpacked."""
+    if settings.only and not settings.keep:
+        raise RetrieveError("KEEP=no would delete what ONLY leaves in the archives; leave out one of them")
     products = settings.product_set()
     if not any(is_tar(product.pattern) for product in products):
         names = " ".join(one.name for one in products)

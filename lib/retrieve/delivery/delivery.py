@@ -257,5 +257,5 @@ class Delivery:
             for tile, verified in self._verified.items():
                 plan, known = self._plans[tile], dict(verified)
                 if any(plan.record.verified.get(name) != one for name, one in known.items()):
-                    text = Record(plan.stamp.source, known).text()
+                    text = Record(plan.stamp.source, plan.record.verified | known).text()
                     self._stamps.write(UNFINISHED, tile, text, plan.stamp_ns)

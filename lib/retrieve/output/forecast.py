@@ -93,7 +93,7 @@ def _count(path: Path, only: Selection) -> tuple[int, int, int]:
     try:
         for member in TarStream(gunzip(path)):
             whole += member.bytes
-            if member.name.rstrip("/") not in only:
+            if member.name.removeprefix("./").rstrip("/") not in only:
                 continue
             selected += member.bytes
             directories.add(member.name.rstrip("/") if member.kind == DIRECTORY else member.name.rpartition("/")[0])
