@@ -229,13 +229,14 @@ class Delivery:
         verified = self._verified.get(plan.tile, {})
         if len(verified) < len(plan.stamp.archives):
             return
-        del self._verified[plan.tile]
         try:
             self._stamp(plan, {one.name: verified[one.name] for one in plan.stamp.archives})
         except OSError as error:
             self._give_up(plan.tile, f"cannot stamp tile {plan.tile} in '{self._settings.stamps}': {remedy(error)}")
         else:
             self.tally.done += 1
+        # Last: if a signal comes before, the end of the run makes up for it.
+        del self._verified[plan.tile]
 
     def _stamp(self, plan: TilePlan, ordered: dict[str, Verified]) -> None:
         now = replace(plan.stamp, archives=tuple(one.archive for one in ordered.values()))
@@ -251,11 +252,14 @@ class Delivery:
     def _record_unfinished(self) -> None:
         """Keep on record what was verified of tiles that are not whole, so that the next run does not hash it again.
 
-        No more than that depends on it: it is not synced, and where it cannot be written the next run hashes.
+        A tile whose stamp a signal prevented gets it now. No more depends on the record than that: it is not synced,
+        and where it cannot be written the next run hashes.
         """
         with suppress(OSError):
-            for tile, verified in self._verified.items():
-                plan, known = self._plans[tile], dict(verified)
+            for tile in tuple(self._verified):
+                plan = self._plans[tile]
+                self._stamp_if_whole(plan)
+                known = dict(self._verified.get(tile, {}))
                 if any(plan.record.verified.get(name) != one for name, one in known.items()):
                     text = Record(plan.stamp.source, plan.record.verified | known).text()
                     self._stamps.write(UNFINISHED, tile, text, plan.stamp_ns)

@@ -228,6 +228,8 @@ class Transfer:
 
     def _keep(self, md5: str) -> Verified:
         mtime_ns = self._part.finish()
+        # What gets its name after a stop would miss the record of what was verified; a whole part file does not.
+        self._fetcher.wait(0)
         self._part.path.rename(self._fetcher.directory / self._archive.name)
         self.count(self._archive.bytes)
         return Verified(self._archive, md5, mtime_ns)
