@@ -68,6 +68,11 @@ class Product:
         """File name of this product for a tile number in the form ``182.308``."""
         return self.pattern.replace(PLACE, tile.replace(".", self.separator))
 
+    def matcher(self) -> re.Pattern[str]:
+        """Compile a pattern for ``fullmatch`` on a file name; group 1 is the tile number as it stands there."""
+        parts = map(re.escape, self.pattern.split(PLACE))
+        return re.compile(f"([0-9]{{3}}[{self.separator}][0-9]{{3}})".join(parts))
+
 
 @dataclass(frozen=True)
 class ProductSet:
@@ -96,11 +101,7 @@ class ProductSet:
         Group number *i*, counted from 1, holds the tile number as it stands in the name, if the name belongs to product
         *i - 1*; ``match.lastindex`` tells which.
         """
-        one_each = (
-            f"([0-9]{{3}}[{product.separator}][0-9]{{3}})".join(map(re.escape, product.pattern.split(PLACE)))
-            for product in self
-        )
-        return re.compile("|".join(one_each))
+        return re.compile("|".join(product.matcher().pattern for product in self))
 
 
 def product_set(psf: str, selection: str) -> ProductSet:

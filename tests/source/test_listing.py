@@ -5,7 +5,6 @@ What is about a listing is asked of `avail` in this very process; what Make make
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -13,17 +12,16 @@ import re
 import subprocess
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from retrieve.commands import avail
 from retrieve.errors import SourceError
-from retrieve.settings import Settings
 from retrieve.stamps.stamps import Stamp
+from support.listing import ask, lead, listed
 from support.site import HERE, RESULTS, TILES, Site, environment, names
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
@@ -35,49 +33,6 @@ NODE = RESULTS.rpartition("/")[2]
 ALWAYS = {"node": NODE, "route": "nodes", "count": -1}
 #: Nodes of the container of conftest.py: the archives of ten tiles for both PSF models.
 NODES = 80
-
-
-@dataclass(frozen=True)
-class Told:
-    """What `avail` prints, and what it complains about."""
-
-    text: str
-    problems: str
-
-
-def ask(*words: str, **own: int) -> Told:
-    """List as `make avail` does, in this very process; what ends it is raised.
-
-    `own` are values of `Settings` that no user gives.
-    """
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        assert avail.main(replace(Settings.parse(["INSECURE=yes", *words]), **own)) == 0
-    return Told(out.getvalue(), err.getvalue())
-
-
-def listed(*words: str, **own: int) -> str:
-    """List, which must succeed without a complaint; return what is printed."""
-    told = ask(*words, **own)
-    assert told.problems == ""
-    return told.text
-
-
-def lead(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead this process where a run directory's environment leads; nothing of the tester's own HOME is used."""
-    monkeypatch.chdir(site.directory)
-    for name in ("HOME", "VOSPACE_WEBSERVICE"):
-        monkeypatch.setenv(name, site.environment[name])
-    # Both were worked out when they were imported.
-    monkeypatch.setattr("cadcutils.net.ws.CACHE_LOCATION", f"{site.environment['HOME']}/.config/cadc-registry")
-
-
-@pytest.fixture
-def here(site: Site, space: VOSpace, monkeypatch: pytest.MonkeyPatch) -> VOSpace:
-    """The embedded VOSpace, to which this process is led."""
-    site.environment |= space.environment() | {"INSECURE": "yes"}
-    lead(site, monkeypatch)
-    return space
 
 
 @dataclass

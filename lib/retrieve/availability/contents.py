@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from retrieve.archives import Archive
 from retrieve.products import ProductSet
-from retrieve.source.listing import Listing
+from retrieve.source.container import Listing, Way
 from retrieve.stamps.stamps import Stamp
 
 
@@ -19,6 +19,8 @@ class Contents:
     ----------
     source
         URI of the container.
+    whole
+        Nothing is missing here that the container holds: it was listed whole.
     rows
         By tile number: an archive per product, None where there is none.
     there
@@ -27,13 +29,14 @@ class Contents:
     """
 
     source: str
+    whole: bool = True
     rows: dict[str, list[Archive | None]] = field(default_factory=dict)
     there: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: str, listing: Listing, products: ProductSet) -> Contents:
         """Sort the archives of a listing by tile and product."""
-        contents = cls(source)
+        contents = cls(source, listing.way is Way.WHOLE)
         match = products.matcher().fullmatch
         for name, archive in listing.archives.items():
             found = match(name)

@@ -12,8 +12,8 @@ from retrieve.host.processes import in_threads
 from retrieve.host.progress import Progress
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
-from retrieve.source.container import Container
-from retrieve.source.listing import Listing
+from retrieve.source.container import Container, Listing, Wanted, Way
+from retrieve.source.listing import PartsError
 from retrieve.wording import printable
 
 #: Archives asked for by name that are worth another connection.
@@ -39,7 +39,11 @@ def check_absent(
     ------
     ListingError
         If one of them is there after all.
+    PartsError
+        The same, if the container was listed in parts.
     """
+    if listing.way is Way.NAMES:
+        return
     absent = list(absent)
     sample = random.sample(absent, min(settings.probe, len(absent)))
     names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
@@ -52,6 +56,8 @@ def check_absent(
             if found is not None:
                 hidden = name
                 break
+    if hidden and listing.way is Way.RANGES:
+        raise PartsError(f"cannot list '{container.uri}' in parts: '{hidden}' is there, but was not shown")
     if hidden:
         raise ListingError(f"cannot list '{container.uri}': {_say_short(container, listing, hidden, settings)}")
 
@@ -59,7 +65,7 @@ def check_absent(
 def _say_short(container: Container, listing: Listing, name: str, settings: Settings) -> str:
     """Say what to do about a listing that does not show an archive which is there; lists the container again."""
     with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
-        again = container.list(lambda _: False, progress.reach)
+        again = container.list(Wanted(lambda _: False), progress.reach)
     if (again.nodes, again.last) != (listing.nodes, listing.last):
         return f"the listing was short, '{name}' is there but was not shown; try again later"
     end = f"after '{printable(listing.last)}'" if listing.last else "before the first node"

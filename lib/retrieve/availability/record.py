@@ -10,6 +10,7 @@ from typing import NamedTuple
 from retrieve.availability.contents import Availability, Contents, names_of
 from retrieve.host.disk import write_whole
 from retrieve.products import ProductSet
+from retrieve.source.container import Listing
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps, newest
 
 
@@ -24,9 +25,10 @@ class _Listed(NamedTuple):
 class ListingRecord:
     """The record of the last listing: spares reading every stamp, and tells what vanished since.
 
-    Its first line names the sources, the second one the patterns of the products. Then a line per tile: its number, a
-    digest and the mtime of its stamp, and which products were there, as the bits of a hexadecimal number: the lowest
-    are those of the first source.
+    Its first line names the sources, the second one the patterns of the products, the third one says of each source how
+    many nodes it held when it was last listed whole, and how many seconds each of them took. Then a line per tile: its
+    number, a digest and the mtime of its stamp, and which products were there, as the bits of a hexadecimal number: the
+    lowest are those of the first source.
     """
 
     def __init__(self, path: Path, products: ProductSet) -> None:
@@ -34,38 +36,69 @@ class ListingRecord:
         self._products = products
         self._patterns = [product.pattern for product in products]
         self._sources: list[str] = []
+        self._held: dict[str, tuple[int, float]] = {}
         self.tiles = dict(self._read())
 
     def _read(self) -> Iterator[tuple[str, _Listed]]:
         try:
             sources, patterns, *lines = self.path.read_text(encoding="utf-8").splitlines()
+            names = sources.split("\t")[1:]
+            # Older ones do not have this line.
+            if lines and lines[0].startswith("#"):
+                for name, held in zip(names, lines.pop(0).split("\t")[1:], strict=True):
+                    nodes, seconds = held.split()
+                    self._held[name] = int(nodes), float(seconds)
             # What was there of other products says nothing about these.
             if patterns.split("\t")[1:] == self._patterns:
-                self._sources = sources.split("\t")[1:]
+                self._sources = names
             for line in lines:
                 tile, digest, mtime_ns, there = line.split("\t")
                 yield tile, _Listed(digest, int(mtime_ns), int(there, 16))
         except (FileNotFoundError, ValueError):
             return
 
-    def vanished(self, contents: Contents) -> list[str]:
-        """Names of archives that a source had at the last listing and has not any more."""
-        if contents.source not in self._sources:
-            return []
-        shift, full = self._sources.index(contents.source) * len(self._products), (1 << len(self._products)) - 1
+    def held(self, source: str) -> tuple[int, float]:
+        """Nodes in a container, and seconds that each took, when it was last listed whole; 0 if it never was."""
+        return self._held.get(source, (0, 0.0))
+
+    def vanished(self, contents: Contents, tiles: Iterable[str]) -> list[str]:
+        """Names of archives that a source had at the last listing and has not any more.
+
+        Unless the listing was whole, only those of the tiles that were asked for.
+        """
+        full = (1 << len(self._products)) - 1
         return [
             name
-            for tile, one in self.tiles.items()
-            if (gone := one.there >> shift & full & ~contents.there.get(tile, 0))
+            for tile in (self.tiles if contents.whole else tiles)
+            if (gone := self._there(tile, contents.source) & full & ~contents.there.get(tile, 0))
             for name in names_of(self._products, tile, gone)
         ]
 
-    def write(self, now: Availability) -> None:
-        """Write the record of this listing in place of the last one."""
-        size = len(self._products)
-        lines = ["\t".join(["#", *(one.source for one in now.contents)]), "\t".join(["#", *self._patterns])]
+    def _there(self, tile: str, source: str) -> int:
+        """Which products of a tile a source had at the last listing, as bits."""
+        if tile not in self.tiles or source not in self._sources:
+            return 0
+        return self.tiles[tile].there >> self._sources.index(source) * len(self._products)
+
+    def write(self, now: Availability, listings: Iterable[Listing], tiles: Iterable[str]) -> None:
+        """Write the record of this listing in place of the last one; of other tiles, what that said still holds."""
+        size, looked_at = len(self._products), set(tiles)
+        held = {
+            contents.source: (one.nodes, one.seconds or 0.0) if contents.whole else self.held(contents.source)
+            for contents, one in zip(now.contents, listings, strict=True)
+        }
+        lines = [
+            "\t".join(["#", *held]),
+            "\t".join(["#", *self._patterns]),
+            "\t".join(["#", *(f"{nodes} {seconds:.3g}" for nodes, seconds in held.values())]),
+        ]
         for tile, one in self.tiles.items():
-            there = sum(contents.there.get(tile, 0) << size * place for place, contents in enumerate(now.contents))
+            there = 0
+            for place, contents in enumerate(now.contents):
+                if contents.whole or tile in looked_at:
+                    there |= contents.there.get(tile, 0) << size * place
+                else:
+                    there |= (self._there(tile, contents.source) & (1 << size) - 1) << size * place
             lines.append(f"{tile}\t{one.digest}\t{one.mtime_ns}\t{there:x}")
         write_whole(self.path, "\n".join(lines) + "\n")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from retrieve.availability.asking import ask_for
 from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.probe import absent, check_absent
 from retrieve.availability.record import ListingRecord, count_changes, write_stamps
 from retrieve.host.disk import write_whole
-from retrieve.host.messages import complain, shorten, show
+from retrieve.host.messages import complain, remark, shorten, show
 from retrieve.host.progress import Progress
-from retrieve.products import ProductSet
 from retrieve.settings import Settings
-from retrieve.source.container import Container
-from retrieve.source.listing import Listing
+from retrieve.source.container import Container, Listing, Wanted, Way
+from retrieve.source.listing import PartsError
 from retrieve.source.opening import open_containers
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import Stamps
@@ -39,7 +39,7 @@ def main(settings: Settings) -> int:
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)
         changed = write_stamps(found.now, union(found.lists), stamps, found.record)
-        found.record.write(found.now)
+        found.record.write(found.now, found.listings, union(found.lists))
         _remember(settings)
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
@@ -65,28 +65,56 @@ def _look(
     lists: tuple[TileList, ...] | None, containers: tuple[Container, ...], stamps: Stamps, settings: Settings
 ) -> _Look:
     products = settings.product_set()
-    listings = [list_container(container, products, settings) for container in containers]
-    now = Availability(
-        products,
-        [Contents.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)],
-    )
     record = ListingRecord(stamps.listing, products)
+    asked = union(lists) if lists else ()
+    listings = [
+        list_container(one, ask_for(asked, one, products, record.held(one.uri), settings), settings)
+        for one in containers
+    ]
+    found = [Contents.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)]
     if lists is None:
-        lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
+        shown = {tile for contents in found for tile in contents.rows}
+        lists = (TileList(EVERY, tuple(sorted(shown | record.tiles.keys()))),)
     tiles = union(lists)
-    for container, listing, contents in zip(containers, listings, now.contents, strict=True):
-        check_absent(container, listing, absent(contents, tiles, products), record.vanished(contents), settings)
-    return _Look(now, listings, lists, record)
+    for place, container in enumerate(containers):
+        try:
+            _check(container, listings[place], found[place], tiles, record, settings)
+        except PartsError as error:
+            listings[place] = _list_whole(container, error, settings)
+            found[place] = Contents.of(container.uri, listings[place], products)
+            _check(container, listings[place], found[place], tiles, record, settings)
+    return _Look(Availability(products, found), listings, lists, record)
 
 
-def list_container(container: Container, products: ProductSet, settings: Settings) -> Listing:
+def _check(
+    container: Container,
+    listing: Listing,
+    contents: Contents,
+    tiles: tuple[str, ...],
+    record: ListingRecord,
+    settings: Settings,
+) -> None:
+    """Make sure that a listing was not short."""
+    lacking = absent(contents, tiles, settings.product_set())
+    check_absent(container, listing, lacking, record.vanished(contents, tiles), settings)
+
+
+def list_container(container: Container, wanted: Wanted, settings: Settings) -> Listing:
     """List one container, and name the links in it that lead nowhere."""
-    with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
-        listing = container.list(products.matcher().fullmatch, progress.reach)
+    try:
+        with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
+            listing = container.list(wanted, progress.reach)
+    except PartsError as error:
+        return _list_whole(container, error, settings)
     lines = [f"the link '{name}' counts as absent: {why}" for name, why in listing.dangling.items()]
     for line in shorten(settings, lines, "link"):
         complain(line)
     return listing
+
+
+def _list_whole(container: Container, problem: PartsError, settings: Settings) -> Listing:
+    remark(settings, f"{problem}; it is listed whole instead")
+    return list_container(container, Wanted(settings.product_set().matcher().fullmatch), settings)
 
 
 def _remember(settings: Settings) -> None:
@@ -106,6 +134,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
         "sources": [
             {
                 "uri": source,
+                "listed": listing.way.value,
                 "complete": count,
                 "archives": len(listing.archives),
                 "containers": len(listing.containers),
@@ -136,6 +165,8 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
 
 def _also(source: str, listing: Listing) -> str:
     """Say what else is in a container; one that holds no archive, but containers, may have one for each patch."""
+    if listing.way is not Way.WHOLE:
+        return f"; listed {listing.way.value}: what else is there was not looked at"
     names, counted = sorted(listing.containers), []
     if names:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -17,8 +17,8 @@ from retrieve.host.processes import in_threads
 from retrieve.old.options import Parser, lists_of, run, settings_of
 from retrieve.products import ProductSet, named_files
 from retrieve.settings import Settings
+from retrieve.source.container import Listing, Wanted
 from retrieve.source.directory import Directory
-from retrieve.source.listing import Listing
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.tiles import EVERY, TileList, read_lists, union
@@ -57,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
 def _survey(settings: Settings, products: ProductSet, tiles: tuple[str, ...]) -> Availability:
     contents = []
     for container in open_containers(settings.input_path, settings):
-        listing = list_container(container, products, settings)
+        listing = list_container(container, Wanted(products.matcher().fullmatch), settings)
         if isinstance(container, Directory):
             _leave_out_unsound(container, listing, Stamps(settings.stamps, products.model), settings.jobs)
             contents.append(Contents.of(container.uri, listing, products))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from retrieve.archives import Archive, date_of
 from retrieve.errors import AccessError, Gone, ListingError, Transient
-from retrieve.source.container import CHUNK, Body
-from retrieve.source.listing import Listing
+from retrieve.source.container import CHUNK, Body, Listing, Wanted, Way
 
 #: Files after which progress is told.
 _MANY = 1000
@@ -21,23 +21,25 @@ _MANY = 1000
 class Directory:
     """A local directory, such as a container that is mounted or was copied."""
 
+    ways = (Way.WHOLE,)
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.uri = str(path)
 
-    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
-        """List the directory; see `Container`."""
-        listing = Listing()
+    def list(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
+        """List the directory, always whole; see `Container`."""
+        listing, name = Listing(), ""
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     listing.nodes += 1
-                    listing.last = entry.name
+                    name = entry.name
                     if listing.nodes % _MANY == 0:
                         seen(listing.nodes)
                     if entry.is_dir():
                         listing.containers.append(entry.name)
-                    elif not matches(entry.name):
+                    elif not wanted.matches(entry.name):
                         listing.others += 1
                     elif entry.is_file():
                         status = entry.stat()
@@ -48,6 +50,7 @@ class Directory:
                         listing.dangling[entry.name] = "it leads to no file"
         except OSError as error:
             raise ListingError(f"cannot list '{self.path}': {error.strerror}; may you read it?") from error
+        listing.cursor = quote(os.fsencode(name))
         return listing
 
     def look_up(self, name: str) -> Archive | None:

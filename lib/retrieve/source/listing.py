@@ -1,70 +1,157 @@
-"""Listings: what a container holds, put together page by page, whole or not at all."""
+"""Listings: what a container holds, put together page by page, range by range or name by name, whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from urllib.parse import quote
 
-from retrieve.archives import Archive
-from retrieve.errors import ListingError
-from retrieve.source.nodes import name_of
+from retrieve.errors import ListingError, SourceError, Transient
+from retrieve.host.processes import in_threads
+from retrieve.source.container import Listing, Range, Wanted, Way
 from retrieve.source.pages import Page
 
+#: Nodes of the first page of a range: to ask for fewer spares nothing.
+_FIRST = 16
 
-@dataclass
-class Listing:
-    """What a container holds of what is wanted.
+
+class PartsError(ListingError):
+    """A container cannot be listed in parts, whatever the reason: it must be listed whole."""
+
+
+class TooManyError(ListingError):
+    """A container holds more nodes than were to be looked at."""
+
+
+@dataclass(frozen=True)
+class Lister:
+    """Lists a container in the cheapest way.
 
     Attributes
     ----------
-    archives
-        The archives by name.
-    links
-        URI and target, as a URI, of each link by name: those that were not followed yet.
-    dangling
-        By name of a link: why it leads to no archive.
-    nodes
-        Number of nodes in the container.
-    last
-        Name of the node that came last; empty without any.
-    containers
-        Names of the containers in it.
-    others
-        Number of files and links that are not wanted.
+    ask
+        Asks for a page: called with the URI of the node that it is to begin with (empty for the first page), the number
+        of nodes to ask for, and then as `parse_page`: what is wanted, what counts nodes, and the node to pass over.
+    look
+        Asks for one node by name: a page that holds it, or nothing.
+    uri
+        URI of the container.
+    limit
+        The largest number of nodes to ask for at once; 0 if the service has no pages.
+    jobs
+        How many requests there may be at once.
     """
 
-    archives: dict[str, Archive] = field(default_factory=dict)
-    links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    dangling: dict[str, str] = field(default_factory=dict)
-    nodes: int = 0
-    last: str = ""
-    containers: list[str] = field(default_factory=list)
-    others: int = 0
+    ask: Callable[[str, int, Callable[[str], object], Callable[[int], None], str], Page]
+    look: Callable[[str], Page]
+    uri: str
+    limit: int
+    jobs: int
 
-    def add(self, page: Page) -> None:
-        """Add what another page holds.
+    def list(self, wanted: Wanted, latency: float, seen: Callable[[int], None]) -> Listing:
+        """List what is wanted: whole, if the container holds few nodes or nothing else is cheaper.
+
+        Parameters
+        ----------
+        latency
+            Seconds that a request takes.
 
         Raises
         ------
-        ListingError
-            If one of its archives was on an earlier page.
+        PartsError
+            If another way than to list it whole was tried, and did not work.
         """
-        before = len(self.archives) + len(self.links)
-        self.archives.update((one.name, one) for one in page.archives)
-        self.links.update(page.links)
-        self.nodes += page.count
-        self.last = name_of(page.last)
-        self.containers += page.containers
-        self.others += page.others
-        if len(self.archives) + len(self.links) != before + len(page.archives) + len(page.links):
-            raise ListingError("it names archives twice; try again later")
+        seconds = None
+        if wanted.trial:
+            begin = time.monotonic()
+            try:
+                return self._whole(wanted, seen, wanted.trial)
+            except TooManyError:
+                seconds = max(time.monotonic() - begin - latency, 0.0) / wanted.trial
+        way = wanted.choose(latency, seconds)
+        if way is Way.WHOLE:
+            return self._whole(wanted, seen)
+        try:
+            listing = self._by_name(wanted, seen) if way is Way.NAMES else self._by_ranges(wanted, seen)
+        except Transient:
+            raise
+        except SourceError as error:
+            # Such as a file that is private in a container which everyone may list.
+            raise PartsError(str(error)) from error
+        listing.seconds = seconds
+        return listing
 
-    def shows(self, name: str) -> bool:
-        """Whether there is a node of that name, be it a link dangling."""
-        return name in self.archives or name in self.dangling
+    def _whole(self, wanted: Wanted, seen: Callable[[int], None], most: int = 0) -> Listing:
+        """List the container page by page, or in one answer where there are none.
+
+        Raises
+        ------
+        TooManyError
+            If it holds more than `most` nodes, unless that is 0.
+        """
+
+        def told(count: int) -> None:
+            if most and count > most:
+                raise TooManyError(f"it holds more than {most} nodes")
+            seen(count)
+
+        begin = time.monotonic()
+        limits = itertools.chain([min(self.limit, most + 1)] if most else [], itertools.repeat(self.limit))
+        listing = gather(self._asker(wanted, told), limits, paged=self.limit > 0)
+        listing.seconds = (time.monotonic() - begin) / max(listing.nodes, 1)
+        return listing
+
+    def _by_ranges(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
+        """List several ranges of names at once, in pages that grow, since a range may hold more than is wanted."""
+        counts = dict.fromkeys(wanted.ranges, 0)
+
+        def gathered(within: Range) -> Listing:
+            def told(count: int) -> None:
+                counts[within] = count
+                seen(sum(counts.values()))
+
+            first = min(max(_FIRST, within.nodes + 1), self.limit)
+            limits = (min(first << min(number, 20), self.limit) for number in itertools.count())
+            return gather(self._asker(wanted, told), limits, begin=f"{self.uri}/{quote(within.first)}", within=within)
+
+        whole = Listing(Way.RANGES)
+        with closing(in_threads(gathered, wanted.ranges, min(self.jobs, len(wanted.ranges)))) as answers:
+            for _, one in answers:
+                # They may overlap: a range ends with the page that goes past it.
+                whole.archives.update(one.archives)
+                whole.links.update(one.links)
+                whole.nodes += one.nodes
+        return whole
+
+    def _by_name(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
+        """Ask for each of the archives that are wanted."""
+        listing = Listing(Way.NAMES)
+        with closing(in_threads(self.look, wanted.names, min(self.jobs, len(wanted.names)))) as answers:
+            for number, (_, page) in enumerate(answers, 1):
+                listing.add(page)
+                seen(number)
+        return listing
+
+    def _asker(self, wanted: Wanted, seen: Callable[[int], None]) -> Callable[[str, Listing, int], Page]:
+        def ask(begin: str, before: Listing, limit: int) -> Page:
+            counted = max(before.nodes - 1, 0)
+            return self.ask(begin, limit, wanted.matches, lambda count: seen(counted + count), before.cursor)
+
+        return ask
 
 
-def gather(ask: Callable[[str, int], Page], *, paged: bool) -> Listing:
+def gather(
+    ask: Callable[[str, Listing, int], Page],
+    limits: Iterable[int],
+    *,
+    paged: bool = True,
+    begin: str = "",
+    within: Range | None = None,
+) -> Listing:
     """Put a listing together from pages, each of which begins with the last node of the one before it.
 
     It ends with the page that brings nothing new: a shorter page than was asked for may be the server's own limit.
@@ -72,27 +159,36 @@ def gather(ask: Callable[[str, int], Page], *, paged: bool) -> Listing:
     Parameters
     ----------
     ask
-        Called with the URI of the node that the page is to begin with, which is empty for the first page, and with the
-        number of nodes that came before.
+        Called with the URI of the node that the page is to begin with, which is empty for the very first node, with
+        what came before, and with the number of nodes to ask for.
+    limits
+        Those numbers, page by page.
     paged
         Whether the service has pages. If not, the first answer holds everything.
+    begin, within
+        Where to begin, and the range that is wanted: it ends with the page that goes past that.
 
     Raises
     ------
     ListingError
-        If the pages do not follow one another.
+        If the pages do not follow one another, or names do not come in the order that `Range` takes for granted.
     """
-    listing = Listing()
-    page = ask("", 0)
+    listing, numbers = Listing(), iter(limits)
+    page = ask(begin, listing, next(numbers))
     listing.add(page)
-    while paged and page.last:
-        cursor, page, before = page.last, ask(page.last, listing.nodes - 1), page
-        if page.first != cursor:
+    while paged and page.last and not (within and within.is_past(listing.last)):
+        before, page = page, ask(page.last, listing, next(numbers))
+        if page.first != listing.cursor:
             raise ListingError(f"{_disorder(before, page)}; try again later")
         if page.count == 1:
-            return listing
+            break
         listing.add(page)
         listing.nodes -= 1
+    if within:
+        for kind in (listing.archives, listing.links):
+            names = [within.first, *filter(within.names.fullmatch, kind)]
+            if any(one > following for one, following in pairwise(names)):
+                raise ListingError("its names do not come in order")
     return listing
 
 

@@ -7,13 +7,14 @@ ranges; Cavern (``arc:``) lists a container in one document and sends the bytes 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from email.utils import mktime_tz, parsedate_tz
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlparse
 
 from retrieve.archives import Archive
@@ -21,10 +22,10 @@ from retrieve.errors import AccessError, Gone, ListingError, SourceError, Transi
 from retrieve.host.messages import complain, remark
 from retrieve.host.processes import in_threads
 from retrieve.settings import Settings
-from retrieve.source.container import CHUNK, Body
+from retrieve.source.container import CHUNK, Body, Listing, Wanted, Way
 from retrieve.source.credentials import Credentials
 from retrieve.source.faults import naming, naming_container, naming_odd, refuse_html
-from retrieve.source.listing import Listing, gather
+from retrieve.source.listing import Lister
 from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
 from retrieve.source.patience import Pauses, patiently
@@ -46,6 +47,14 @@ _AS_STORED = {"Accept-Encoding": "identity"}
 _Answer = TypeVar("_Answer")
 
 
+class Root(NamedTuple):
+    """The container itself: its URL, its URI, and the seconds that it took to ask for it."""
+
+    url: str
+    uri: str
+    seconds: float
+
+
 class VOSpace:
     """A container of Vault or Cavern.
 
@@ -63,17 +72,13 @@ class VOSpace:
         self._resource, path = parse_uri(uri)
         self._path = quote(path)
         self._paged = "vault" in self._resource
+        self.ways = (Way.WHOLE, Way.NAMES, Way.RANGES) if self._paged else (Way.WHOLE, Way.NAMES)
         self._service = Service(self._resource, settings, Pauses(partial(remark, settings)))
 
-    def list(self, matches: Callable[[str], object], seen: Callable[[int], None]) -> Listing:
-        """List the container: on Vault page by page, on Cavern in one answer; see `Container` and `gather`."""
+    def list(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
+        """List what is wanted of the container, the cheapest way; see `Container`."""
         with naming(f"cannot list '{self.uri}'", self._service.who), _advising(ListingError):
-            url = self._open()
-
-            def ask(cursor: str, before: int) -> Page:
-                return self._again(lambda _: self._page(url, cursor, matches, lambda count: seen(before + count)))
-
-            listing = gather(ask, paged=self._paged)
+            listing = self._listing(wanted, seen)
             self._tell_problem()
             threads = min(self._settings.jobs, len(listing.links))
             with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
@@ -83,6 +88,21 @@ class VOSpace:
                     else:
                         listing.dangling[name] = f"it leads to '{target}', and {found}"
             return listing
+
+    def _listing(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
+        root = self._open()
+        lister = Lister(
+            partial(self._page, root.url),
+            partial(self._named, root.url),
+            root.uri,
+            self._settings.page if self._paged else 0,
+            self._settings.jobs,
+        )
+        listing = lister.list(wanted, root.seconds, seen)
+        if listing.way is not Way.WHOLE:
+            # What is not there may be absent because the container went, or was closed to us, meanwhile.
+            self._open()
+        return listing
 
     def look_up(self, name: str) -> Archive | None:
         """Ask for one node; see `Container`."""
@@ -165,18 +185,21 @@ class VOSpace:
         with naming(f"cannot read '{self.uri}'", self._service.who), _advising(Transient):
             self._open()
 
-    def _open(self) -> str:
-        """Return the URL at which the container is listed, which the caller may read.
+    def _open(self) -> Root:
+        """Find the container, which the caller may read.
 
         One that the caller may not read is shown as an empty one, with status 200.
         """
         with naming_container(name_of(self._path)):
+            self._service.session()
+            begin = time.monotonic()
             root = self._follow(f"{self._service.addresses.nodes}/{self._path}", {"limit": "0", "detail": "max"})
+            seconds = time.monotonic() - begin
         if not is_container(root):
             raise ListingError("it is not a container; give INPUT_PATH the container that holds the archives")
         if not is_readable(root):
             raise AccessError(self._service.who().refusal("you may not read it"))
-        return self._url_of(root.get("uri", ""))
+        return Root(self._url_of(root.get("uri", "")), root.get("uri", ""), seconds)
 
     def _follow(self, url: str, query: dict[str, str]) -> etree._Element:
         """Ask for a node, and if it is a link for the one that it leads to.
@@ -216,12 +239,26 @@ class VOSpace:
         with self._get(url, params=query) as response:
             return parse_node(response.content)
 
-    def _page(self, url: str, cursor: str, matches: Callable[[str], object], seen: Callable[[int], None]) -> Page:
-        query = {"limit": str(self._settings.page)} if self._paged else {}
-        if cursor:
-            query["uri"] = cursor
-        with self._get(url, params=query) as response:
-            return parse_page(response.raw.stream(_PIECE, decode_content=True), matches, seen, cursor)
+    def _page(self, url: str, begin: str, limit: int, *reading: object) -> Page:
+        """Ask for a page of the container at that URL; see `Lister` and `parse_page`."""
+        query = ({"limit": str(limit)} if limit else {}) | ({"uri": begin} if begin else {})
+
+        def page(_: int) -> Page:
+            with self._get(url, params=query) as response:
+                return parse_page(response.raw.stream(_PIECE, decode_content=True), *reading)
+
+        return self._again(page)
+
+    def _named(self, url: str, name: str) -> Page:
+        """Ask for one node of the container at that URL; see `Lister`."""
+        try:
+            node = self._again(lambda _: self._node(f"{url}/{quote(name)}", {"limit": "0"}))
+        except Gone:
+            return Page()
+        uri, target, archive = node.get("uri", ""), target_of(node), archive_of(node)
+        if name_of(uri) != name:
+            raise ListingError(f"it was asked for '{name}' and answered about '{name_of(uri)}'; try again later")
+        return Page(uri, uri, 1, [archive] if archive else [], {} if target is None else {name: (uri, target)})
 
     def _again(self, action: Callable[[int], _Answer]) -> _Answer:
         """Make a request of a listing, and again where it fails in a way that may pass."""

@@ -1,0 +1,160 @@
+"""Asking: which way to ask for the archives of some tiles takes least time; each finds what a whole listing would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from retrieve.host.messages import remark
+from retrieve.products import ProductSet
+from retrieve.settings import Settings
+from retrieve.source.container import Container, Range, Wanted, Way
+from retrieve.wording import some
+
+#: Nodes that a container may be taken to hold until it was listed whole.
+_UNKNOWN = 100_000
+#: A container that holds no more nodes than this is listed whole; what is beyond is tried up to half the number of
+#: archives that are asked for, but no more than the second figure.
+_FEW, _MANY = 100, 2_000
+#: Tiles with the same first half of their number: in the survey's list of the r band on average.
+_COLUMN = 24
+#: Tiles between two that are wanted, from which on a range of its own is better than to read what is in between.
+_GAP = 100
+#: Seconds of our own time for a node of a listing, and for a request.
+_PER_NODE, _PER_REQUEST = 12e-6, 1.5e-3
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What is known of a container, to compare the ways in which it may be asked.
+
+    Attributes
+    ----------
+    ways
+        Those that it has.
+    held
+        Nodes in it.
+    per_node
+        Seconds that it takes for a node of a listing.
+    latency
+        Seconds that it takes for a request.
+    page
+        Nodes in a page of a listing.
+    jobs
+        Requests that there may be at once.
+    """
+
+    ways: tuple[Way, ...]
+    held: int
+    per_node: float
+    latency: float
+    page: int
+    jobs: int
+
+
+def cheapest(costs: Costs, names: int, ranges: Sequence[int]) -> dict[Way, float]:
+    """Estimate how long each way takes to ask for some archives, in seconds; the cheapest comes first.
+
+    ==================  ==============================================================
+    way                 requests, one after the other; and nodes
+    ==================  ==============================================================
+    whole               those of all its pages; all nodes
+    by ranges           those of the longest range; nodes of all, some ranges at a time
+    by name             names / jobs; none but these
+    ==================  ==============================================================
+
+    Parameters
+    ----------
+    names
+        Number of archives that are asked for.
+    ranges
+        About how many nodes each of the ranges holds that they are in.
+    """
+
+    def seconds(way: Way) -> float:
+        if way is Way.NAMES:
+            return names * (costs.latency / min(costs.jobs, names) + _PER_REQUEST)
+        if way is Way.RANGES:
+            at_once = min(costs.jobs, len(ranges))
+            nodes, in_a_row = min(sum(ranges), costs.held), math.ceil(len(ranges) / costs.jobs)
+            pages = in_a_row * math.ceil(max(ranges) / costs.page)
+        else:
+            at_once, nodes, pages = 1, costs.held, math.ceil(costs.held / costs.page)
+        server = max(costs.per_node - _PER_NODE, 0.0) / at_once
+        return pages * (costs.latency + at_once * _PER_REQUEST) + nodes * (_PER_NODE + server)
+
+    return dict(sorted(((way, seconds(way)) for way in costs.ways), key=lambda one: one[1]))
+
+
+def ask_for(
+    tiles: Sequence[str] | None,
+    container: Container,
+    products: ProductSet,
+    known: tuple[int, float],
+    settings: Settings,
+) -> Wanted:
+    """Say what is wanted of a container.
+
+    Parameters
+    ----------
+    tiles
+        Tile numbers.
+    known
+        Nodes in the container and the seconds that each took when it was last listed; 0 where that is not known.
+    """
+    tiles, matches = sorted(tiles), products.matcher().fullmatch
+    if not tiles or container.ways == (Way.WHOLE,):
+        return Wanted(matches)
+    names = [product.archive(tile) for tile in tiles for product in products]
+    ranges = _ranges(tiles, products, settings.jobs)
+    held, known_seconds = known
+    few = min(max(_FEW, len(names) // 2), _MANY)
+
+    def choose(latency: float, per_node: float | None) -> Way:
+        there = max(held, few + 1) if held else max(_UNKNOWN, len(names))
+        costs = Costs(container.ways, there, per_node or known_seconds, latency, settings.page, settings.jobs)
+        takes = cheapest(costs, len(names), [one.nodes for one in ranges])
+        if settings.v:
+            expected = ", ".join(f"{way.value} {seconds:.2g} s" for way, seconds in takes.items())
+            remark(settings, f"to ask '{container.uri}' for {some(len(names), 'archive')} should take: {expected}")
+        return next(iter(takes))
+
+    return Wanted(matches, names, ranges, 0 if held > few else few, choose)
+
+
+def _ranges(tiles: Sequence[str], products: ProductSet, jobs: int) -> list[Range]:
+    """Divide the names of the archives into ranges."""
+    groups = list(_groups(tiles))
+    # Enough of them that each of the jobs has one: pages of one range can only be asked for one after the other.
+    parts = math.ceil(jobs / (len(groups) * len(products)))
+    groups = [part for group in groups for part in _divide(group, parts)]
+    return [
+        Range(
+            product.archive(group[0]), product.archive(group[-1]), product.matcher(), 1 + _between(group[0], group[-1])
+        )
+        for product in products
+        for group in groups
+    ]
+
+
+def _groups(tiles: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Divide tiles where there are many others between two of them."""
+    begin = 0
+    for place in range(1, len(tiles) + 1):
+        if place == len(tiles) or _between(tiles[place - 1], tiles[place]) > _GAP:
+            yield tiles[begin:place]
+            begin = place
+
+
+def _divide(tiles: Sequence[str], parts: int) -> Iterator[Sequence[str]]:
+    """Divide tiles into a number of parts, of at least a column each."""
+    size = max(math.ceil(len(tiles) / parts), _COLUMN)
+    for begin in range(0, len(tiles), size):
+        yield tiles[begin : begin + size]
+
+
+def _between(first: str, last: str) -> int:
+    """Estimate how many tiles there are from one tile number to another."""
+    columns = int(last[:3]) - int(first[:3])
+    return columns * _COLUMN if columns else int(last[4:]) - int(first[4:])
