@@ -16,6 +16,8 @@ from retrieve.shards import Shard, parse_shard
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "TOKEN", "INSECURE")
+#: What `watch` puts into the environment of most of its rounds: then `avail` passes over tiles that are done.
+UNFINISHED = "RETRIEVE_UNFINISHED"
 #: Settings of earlier versions, and what took their place.
 GONE = {
     "TILE": "give TILES the number, such as TILES=182.308",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,34 @@ def test_links_are_followed(at: str, site: Site, container: Path, here: VOSpace)
     assert "3/6 (50.0%) complete" in told.text
     assert told.problems.startswith(f"the link '{bad}' counts as absent: it leads to ")
     assert f"{good}\t" in site.stamps()["incomplete/240.290"][1]
+
+
+def test_in_between_a_watch_passes_over_what_is_done(
+    at: str, site: Site, container: Path, here: VOSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = listed(at)
+    available = site.directory / "stamps/mccd/available"
+    done = available.with_name("extracted")
+    done.mkdir()
+    for stamp in available.iterdir():
+        shutil.copy2(stamp, done)
+    stamps = site.stamps()
+    monkeypatch.setenv("RETRIEVE_UNFINISHED", "yes")
+    (container / names("240.290")[0]).unlink()
+    (container / names(PART)[2]).write_bytes(b"late")
+    choose(monkeypatch, Way.NAMES)
+    here.forget()
+    told = listed(at)
+    asked = {name for route, name in here.requests().nodes if route == "nodes" and name != NODE}
+    assert asked == {name for tile in (PART, NONE) for name in names(tile)}
+    assert told.splitlines()[0] == "tile_numbers.txt: 5/6 (83.3%) complete"
+    assert "4 tiles not asked for, since done" in told
+    assert f"available/{PART}" in site.stamps()
+    assert {path: stamp for path, stamp in site.stamps().items() if PART not in path} == {
+        path: stamp for path, stamp in stamps.items() if PART not in path
+    }
+    # What changed of the others is found by the next look at all of them.
+    monkeypatch.delenv("RETRIEVE_UNFINISHED")
+    listed(at)
+    assert "incomplete/240.290" in site.stamps()
+    assert "4/6" in first

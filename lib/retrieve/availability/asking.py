@@ -99,13 +99,16 @@ def ask_for(
     Parameters
     ----------
     tiles
-        Tile numbers.
+        Tile numbers; None for all that there are.
     known
         Nodes in the container and the seconds that each took when it was last listed; 0 where that is not known.
     """
-    tiles, matches = sorted(tiles), products.matcher().fullmatch
-    if not tiles or container.ways == (Way.WHOLE,):
+    matches = products.matcher().fullmatch
+    if tiles is None or container.ways == (Way.WHOLE,):
         return Wanted(matches)
+    tiles = sorted(tiles)
+    if not tiles:
+        return Wanted(matches, choose=lambda *_: Way.NAMES)
     names = [product.archive(tile) for tile in tiles for product in products]
     ranges = _ranges(tiles, products, settings.jobs)
     held, known_seconds = known

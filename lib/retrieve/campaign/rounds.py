@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,7 +15,7 @@ from retrieve.campaign.make import make_command
 from retrieve.errors import AccessError, RetrieveError, Transient
 from retrieve.host.messages import complain, remark
 from retrieve.host.program import Interrupt, sleep
-from retrieve.settings import Settings
+from retrieve.settings import UNFINISHED, Settings
 from retrieve.source.credentials import find
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import AVAILABLE, Stamps
@@ -20,6 +23,8 @@ from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
 from retrieve.tiles import read_lists
 from retrieve.wording import some
 
+#: Seconds after which a round looks for changes at the source of all tiles, also of those that are here.
+ALL = 3600.0
 #: The longest pause while the source gives no listing, as a multiple of the usual one.
 LONGEST = 6
 #: Seconds between two looks at a certificate that has to be renewed.
@@ -82,6 +87,7 @@ class Rounds:
         self._problem = ""
         self._said: set[str] = set()
         self._lacking: set[str] = set()
+        self._all_at = -math.inf
         self.last = Round()
         self.last = self.look()
 
@@ -98,15 +104,18 @@ class Rounds:
         read_lists(self._settings.tiles)
         begin = datetime.now(UTC)
         trouble = self._knock()
-        said = set() if trouble else self._make("sync")
+        all_at = time.monotonic()
+        asks_for_all = all_at - self._all_at >= ALL
+        said = set() if trouble else self._make("sync", {} if asks_for_all else {UNFINISHED: "yes"})
         self.last = self._round(begin, trouble)
         if self.last.trouble:
             # The tiles had no turn to say theirs again.
             self._said |= said
             self._without += 1
         else:
-            self._said = said | self._make("report")
+            self._said = said | self._make("report", {})
             self._without = 0
+            self._all_at = all_at if asks_for_all else self._all_at
         return self.last
 
     def look(self) -> Round:
@@ -151,14 +160,19 @@ class Rounds:
             complain(problem)
         self._problem = problem
 
-    def _make(self, target: str) -> set[str]:
-        """Make a target; show the lines on its stderr that were not said before, and return them all."""
+    def _make(self, target: str, environment: dict[str, str]) -> set[str]:
+        """Make a target in some more environment; show the new lines on its stderr, and return all of them."""
         said: set[str] = set()
         # All settings are those that the watch began with, whatever another `make avail` is given meanwhile.
         given = [f"{name}={value}".replace("$", "$$") for name, value in self._settings.given.items()]
         command = [*make_command(), target, *given]
         with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         ) as process:
             try:
                 self._show(process.stderr, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from retrieve.availability.asking import ask_for
@@ -11,12 +12,13 @@ from retrieve.availability.record import ListingRecord, count_changes, write_sta
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain, remark, shorten, show
 from retrieve.host.progress import Progress
-from retrieve.settings import Settings
+from retrieve.settings import UNFINISHED, Settings
 from retrieve.source.container import Container, Listing, Wanted, Way
 from retrieve.source.listing import PartsError
 from retrieve.source.opening import open_containers
 from retrieve.stamps.runs import Recorder
-from retrieve.stamps.stamps import Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps
+from retrieve.standing.survey import UNPACKED, goal
 from retrieve.tiles import EVERY, TileList, read_lists, union
 from retrieve.wording import printable, share, some, table
 
@@ -25,11 +27,12 @@ NAMED = 3
 
 
 class _Look(NamedTuple):
-    """What a listing showed, and the record of the one before."""
+    """What a listing showed of which tiles, and the record of the one before."""
 
     now: Availability
     listings: list[Listing]
     lists: tuple[TileList, ...]
+    tiles: tuple[str, ...]
     record: ListingRecord
 
 
@@ -38,8 +41,8 @@ def main(settings: Settings) -> int:
     lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)
-        changed = write_stamps(found.now, union(found.lists), stamps, found.record)
-        found.record.write(found.now, found.listings, union(found.lists))
+        changed = write_stamps(found.now, found.tiles, stamps, found.record)
+        found.record.write(found.now, found.listings, found.tiles)
         _remember(settings)
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
@@ -50,7 +53,7 @@ def foretell(settings: Settings) -> int:
     """List the containers, and say how many stamps there would be to write."""
     lists, containers, stamps = _begin(settings)
     found = _look(lists, containers, stamps, settings)
-    changed = count_changes(found.now, union(found.lists), stamps, found.record)
+    changed = count_changes(found.now, found.tiles, stamps, found.record)
     _show(settings, found, changed, f"{some(changed, 'tile')} to be stamped anew")
     return 0
 
@@ -66,7 +69,7 @@ def _look(
 ) -> _Look:
     products = settings.product_set()
     record = ListingRecord(stamps.listing, products)
-    asked = union(lists) if lists else ()
+    asked = None if lists is None else _to_ask_for(union(lists), stamps, settings)
     listings = [
         list_container(one, ask_for(asked, one, products, record.held(one.uri), settings), settings)
         for one in containers
@@ -75,7 +78,7 @@ def _look(
     if lists is None:
         shown = {tile for contents in found for tile in contents.rows}
         lists = (TileList(EVERY, tuple(sorted(shown | record.tiles.keys()))),)
-    tiles = union(lists)
+    tiles = union(lists) if asked is None else asked
     for place, container in enumerate(containers):
         try:
             _check(container, listings[place], found[place], tiles, record, settings)
@@ -83,7 +86,16 @@ def _look(
             listings[place] = _list_whole(container, error, settings)
             found[place] = Contents.of(container.uri, listings[place], products)
             _check(container, listings[place], found[place], tiles, record, settings)
-    return _Look(Availability(products, found), listings, lists, record)
+    return _Look(Availability(products, found), listings, lists, tiles, record)
+
+
+def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:
+    """All tiles; or those for which there is something left to do, if `UNFINISHED` says so."""
+    if not os.environ.get(UNFINISHED):
+        return tiles
+    available = stamps.tiles(AVAILABLE)
+    done = stamps.tiles(EXTRACTED if goal(settings) == UNPACKED else DOWNLOADED)
+    return tuple(tile for tile in tiles if tile not in available or done.get(tile, 0) < available[tile])
 
 
 def _check(
@@ -124,10 +136,10 @@ def _remember(settings: Settings) -> None:
 
 
 def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[str, Any]:
-    now, listings, lists, _ = found
-    tiles = union(lists)
-    complete = {one.name: sum(map(now.is_complete, one.tiles)) for one in lists}
-    counts = now.counts(tiles)
+    now, listings, lists, tiles, _ = found
+    done = set(union(lists)) - set(tiles)
+    complete = {one.name: sum(tile in done or now.is_complete(tile) for tile in one.tiles) for one in lists}
+    counts = {name: len(done) + count for name, count in now.counts(tiles).items()}
     chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
     complete_in = {contents.source: chosen.count(contents.source) for contents in now.contents}
     data = {
@@ -146,6 +158,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
         "lists": [{"name": one.name, "tiles": len(one.tiles), "complete": complete[one.name]} for one in lists],
         "products": counts,
         "changed": changed,
+        "done": len(done),
     }
     show(
         settings,
@@ -156,6 +169,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
                 f"from '{source}': {some(count, 'complete tile')}{_also(source, listing)}"
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)
             ),
+            *([f"{some(len(done), 'tile')} not asked for, since done"] if done else []),
             *more,
         ],
         data=data,

@@ -70,7 +70,7 @@ class Wanted:
     matches
         Called with a file name; what is false is not kept.
     names
-        Names of the archives that are wanted; None for whatever matches.
+        Names of the archives that are wanted, for all ways but the whole, which finds whatever matches.
     ranges
         Ranges of names that hold all of them.
     trial
@@ -80,7 +80,7 @@ class Wanted:
     """
 
     matches: Callable[[str], object]
-    names: Sequence[str] | None = None
+    names: Sequence[str] = ()
     ranges: Sequence[Range] = ()
     trial: int = 0
     choose: Callable[[float, float | None], Way] = lambda *_: Way.WHOLE
