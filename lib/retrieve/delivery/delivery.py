@@ -152,7 +152,13 @@ class Delivery:
             self._fetched.add(archive.name)
         else:
             self._progress.advance(archive.bytes)
-        # Here and not where it is counted: a stop may come before that.
+        # Here and not where the result is taken: a stop may come before that.
+        with self._guard:
+            if archive.name in self._fetched:
+                self.tally.fetched += 1
+                self.tally.bytes += verified.archive.bytes
+            else:
+                self.tally.proved += 1
         self._verified[tile][archive.name] = verified
         return verified
 
@@ -201,16 +207,10 @@ class Delivery:
                 tally.again |= result.again
             return
         archive, md5 = result.verified.archive, result.verified.md5
-        if result.name in self._fetched:
-            if archive.md5 not in (None, md5):
-                self._progress.say(
-                    f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was "
-                    "kept"
-                )
-            tally.fetched += 1
-            tally.bytes += archive.bytes
-        else:
-            tally.proved += 1
+        if result.name in self._fetched and archive.md5 not in (None, md5):
+            self._progress.say(
+                f"the MD5 of '{result.name}' at the source is that of other bytes; two fetches agree, so it was kept"
+            )
         self._stamp_if_whole(self._plans[result.tile])
 
     def _give_up(self, tile: str, problem: str) -> None:
