@@ -115,7 +115,8 @@ def ask_for(
     few = min(max(_FEW, len(names) // 2), _MANY)
 
     def choose(latency: float, per_node: float | None) -> Way:
-        there = max(held, few + 1) if held else max(_UNKNOWN, len(names))
+        # Fewer were tried in vain: there are more by now.
+        there = held if held > few else max(_UNKNOWN, len(names))
         costs = Costs(container.ways, there, per_node or known_seconds, latency, settings.page, settings.jobs)
         takes = cheapest(costs, len(names), [one.nodes for one in ranges])
         if settings.v:

@@ -75,9 +75,9 @@ def _look(
         for one in containers
     ]
     found = [Contents.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)]
+    now = Availability(products, found)
     if lists is None:
-        shown = {tile for contents in found for tile in contents.rows}
-        lists = (TileList(EVERY, tuple(sorted(shown | record.tiles.keys()))),)
+        lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
     tiles = union(lists) if asked is None else asked
     for place, container in enumerate(containers):
         try:
@@ -86,7 +86,7 @@ def _look(
             listings[place] = _list_whole(container, error, settings)
             found[place] = Contents.of(container.uri, listings[place], products)
             _check(container, listings[place], found[place], tiles, record, settings)
-    return _Look(Availability(products, found), listings, lists, tiles, record)
+    return _Look(now, listings, lists, tiles, record)
 
 
 def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:

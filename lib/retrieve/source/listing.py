@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -107,12 +108,13 @@ class Lister:
 
     def _by_ranges(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
         """List several ranges of names at once, in pages that grow, since a range may hold more than is wanted."""
-        counts = dict.fromkeys(wanted.ranges, 0)
+        counts, guard = dict.fromkeys(wanted.ranges, 0), threading.Lock()
 
         def gathered(within: Range) -> Listing:
             def told(count: int) -> None:
-                counts[within] = count
-                seen(sum(counts.values()))
+                with guard:
+                    counts[within] = count
+                    seen(sum(counts.values()))
 
             first = min(max(_FIRST, within.nodes + 1), self.limit)
             limits = (min(first << min(number, 20), self.limit) for number in itertools.count())
