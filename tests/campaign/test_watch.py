@@ -15,7 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from retrieve.campaign.rounds import pause
+from retrieve.campaign.rounds import Rounds, pause
+from retrieve.settings import Settings
+from retrieve.stamps.runs import read_runs
+from retrieve.stamps.stamps import Stamps
+from support.listing import lead
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
@@ -185,6 +189,20 @@ def test_watch_of_files_that_are_not_unpacked_ends_when_they_are_here(site: Site
     assert (result.returncode, result.stderr) == (0, "")
     told = json.loads(result.stdout)
     assert (told["round"], told["tiles"], told["done"], told["fetched"], told["next"]) == (1, 2, 2, 2, None)
+
+
+@pytest.mark.parametrize(("seconds", "passed_over"), [(3600.0, [0, 2, 2]), (0.0, [0, 0, 0])])
+def test_tiles_that_are_done_are_passed_over_for_an_hour(
+    seconds: float, passed_over: list[int], site: Site, vault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.list_tiles(*TILES[:2], "300.300")
+    lead(site, monkeypatch)
+    monkeypatch.setattr("retrieve.campaign.rounds.ALL", seconds)
+    rounds = Rounds(Settings.parse([f"INPUT_PATH={vault}", "INSECURE=yes", "V=quiet"]))
+    for _ in passed_over:
+        assert rounds.take().done == 2
+    runs = read_runs(Stamps(site.directory / "stamps", "mccd"))
+    assert [run.result["done"] for run in runs if run.verb == "avail"] == passed_over
 
 
 def test_pauses_grow_while_there_is_no_listing_and_are_bounded() -> None:
