@@ -191,7 +191,8 @@ def test_watch_of_files_that_are_not_unpacked_ends_when_they_are_here(site: Site
     assert (told["round"], told["tiles"], told["done"], told["fetched"], told["next"]) == (1, 2, 2, 2, None)
 
 
-@pytest.mark.parametrize(("seconds", "passed_over"), [(3600.0, [0, 2, 2]), (0.0, [0, 0, 0])])
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize(("seconds", "passed_over"), [(3600.0, [0, 2]), (0.0, [0, 0])])
 def test_tiles_that_are_done_are_passed_over_for_an_hour(
     seconds: float, passed_over: list[int], site: Site, vault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
