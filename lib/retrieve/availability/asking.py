@@ -12,17 +12,23 @@ from retrieve.settings import Settings
 from retrieve.source.container import Container, Range, Wanted, Way
 from retrieve.wording import some
 
-#: Nodes that a container may be taken to hold until it was listed whole.
+#: Nodes that a container is taken to hold until it was listed whole.
 _UNKNOWN = 100_000
 #: A container that holds no more nodes than this is listed whole; what is beyond is tried up to half the number of
 #: archives that are asked for, but no more than the second figure.
 _FEW, _MANY = 100, 2_000
+#: How many times as many nodes a container may hold as when it was listed last.
+_GROWTH = 4
 #: Tiles with the same first half of their number: in the survey's list of the r band on average.
 _COLUMN = 24
 #: Tiles between two that are wanted, from which on a range of its own is better than to read what is in between.
 _GAP = 100
 #: Seconds of our own time for a node of a listing, and for a request.
-_PER_NODE, _PER_REQUEST = 12e-6, 1.5e-3
+_PER_NODE, _PER_REQUEST = 20e-6, 1.5e-3
+#: Seconds that a node takes where that is not known: with pages, and without.
+_PAGED, _UNPAGED = 0.0, 10e-3
+#: A whole listing tells more, so another way must be so many times as fast.
+_WORTH = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Costs:
 
 
 def cheapest(costs: Costs, names: int, ranges: Sequence[int]) -> dict[Way, float]:
-    """Estimate how long each way takes to ask for some archives, in seconds; the cheapest comes first.
+    """Estimate how long each way takes to ask for some archives, in seconds; the best comes first.
 
     ==================  ==============================================================
     way                 requests, one after the other; and nodes
@@ -84,7 +90,8 @@ def cheapest(costs: Costs, names: int, ranges: Sequence[int]) -> dict[Way, float
         server = max(costs.per_node - _PER_NODE, 0.0) / at_once
         return pages * (costs.latency + at_once * _PER_REQUEST) + nodes * (_PER_NODE + server)
 
-    return dict(sorted(((way, seconds(way)) for way in costs.ways), key=lambda one: one[1]))
+    takes = {way: seconds(way) for way in costs.ways}
+    return dict(sorted(takes.items(), key=lambda one: one[1] * (1.0 if one[0] is Way.WHOLE else _WORTH)))
 
 
 def ask_for(
@@ -115,16 +122,22 @@ def ask_for(
     few = min(max(_FEW, len(names) // 2), _MANY)
 
     def choose(latency: float, per_node: float | None) -> Way:
-        # Fewer were tried in vain: there are more by now.
-        there = held if held > few else max(_UNKNOWN, len(names))
-        costs = Costs(container.ways, there, per_node or known_seconds, latency, settings.page, settings.jobs)
+        # Who asks for half a page or more is likely to ask for most of what is there.
+        unknown = len(names) if len(names) > settings.page // 2 else _UNKNOWN
+        # If so few were there, more are by now: they were tried in vain.
+        there = held if held > few else unknown
+        usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
+        a_node = known_seconds or usual if per_node is None else per_node
+        costs = Costs(container.ways, there, a_node, latency, settings.page, settings.jobs)
         takes = cheapest(costs, len(names), [one.nodes for one in ranges])
         if settings.v:
             expected = ", ".join(f"{way.value} {seconds:.2g} s" for way, seconds in takes.items())
             remark(settings, f"to ask '{container.uri}' for {some(len(names), 'archive')} should take: {expected}")
         return next(iter(takes))
 
-    return Wanted(matches, names, ranges, 0 if held > few else few, choose)
+    # One that held few nodes may have grown, but hardly to a survey's.
+    trial = 0 if held > few else max(few, _GROWTH * held)
+    return Wanted(matches, names, ranges, trial, choose)
 
 
 def _ranges(tiles: Sequence[str], products: ProductSet, jobs: int) -> list[Range]:
@@ -134,9 +147,7 @@ def _ranges(tiles: Sequence[str], products: ProductSet, jobs: int) -> list[Range
     parts = math.ceil(jobs / (len(groups) * len(products)))
     groups = [part for group in groups for part in _divide(group, parts)]
     return [
-        Range(
-            product.archive(group[0]), product.archive(group[-1]), product.matcher(), 1 + _between(group[0], group[-1])
-        )
+        Range(product.archive(group[0]), product.archive(group[-1]), product.matcher(), _held(group))
         for product in products
         for group in groups
     ]
@@ -156,6 +167,11 @@ def _divide(tiles: Sequence[str], parts: int) -> Iterator[Sequence[str]]:
     size = max(math.ceil(len(tiles) / parts), _COLUMN)
     for begin in range(0, len(tiles), size):
         yield tiles[begin : begin + size]
+
+
+def _held(group: Sequence[str]) -> int:
+    """Estimate how many tiles there are from the first to the last of some."""
+    return max(1 + _between(group[0], group[-1]), len(group))
 
 
 def _between(first: str, last: str) -> int:

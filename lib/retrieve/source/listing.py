@@ -18,6 +18,8 @@ from retrieve.source.pages import Page
 
 #: Nodes of the first page of a range: to ask for fewer spares nothing.
 _FIRST = 16
+#: Nodes from which on a listing tells how long each of them takes; with fewer it tells how long a request does.
+_TELLING = 1000
 
 
 class PartsError(ListingError):
@@ -103,7 +105,8 @@ class Lister:
         begin = time.monotonic()
         limits = itertools.chain([min(self.limit, most + 1)] if most else [], itertools.repeat(self.limit))
         listing = gather(self._asker(wanted, told), limits, paged=self.limit > 0)
-        listing.seconds = (time.monotonic() - begin) / max(listing.nodes, 1)
+        if listing.nodes >= _TELLING:
+            listing.seconds = (time.monotonic() - begin) / listing.nodes
         return listing
 
     def _by_ranges(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
