@@ -108,6 +108,11 @@ class Line(NamedTuple):
         return Verified(self.archive(), self.own_md5 or "", self.mtime_ns)
 
 
+def is_tar(name: str) -> bool:
+    """Whether an archive is one to unpack, by its name."""
+    return name.endswith((".tgz", ".tar.gz"))
+
+
 def same_content(one: Archive | Line, other: Archive | Line, *, md5_may_be_old: bool = False) -> bool:
     """Whether both stand for the same bytes.
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from retrieve.errors import RetrieveError
-from retrieve.host.processes import Workers, in_threads
+from retrieve.host.processes import Workers
+from retrieve.host.threads import in_threads
 from support import watched
 from support.site import HERE
 

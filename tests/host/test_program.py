@@ -78,8 +78,9 @@ def program(text: str, name: str = "it") -> subprocess.CompletedProcess[str]:
 #: A program whose main thread waits and does not notice the signal by itself, as when it comes just before the wait.
 DEAF = """
 import os, signal, sys, threading, time
-from retrieve.host.processes import Workers, in_threads
+from retrieve.host.processes import Workers
 from retrieve.host.program import STOPS, run, sleep
+from retrieve.host.threads import in_threads
 
 def send():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

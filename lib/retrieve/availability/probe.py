@@ -8,8 +8,8 @@ from contextlib import closing
 
 from retrieve.availability.contents import Contents, names_of
 from retrieve.errors import ListingError
-from retrieve.host.processes import in_threads
 from retrieve.host.progress import Progress
+from retrieve.host.threads import in_threads
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
 from retrieve.source.container import Container, Listing, Wanted, Way

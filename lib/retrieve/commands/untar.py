@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from retrieve.archives import is_tar
 from retrieve.errors import RetrieveError
-from retrieve.formats.kinds import is_tar
 from retrieve.host.messages import complain, show
 from retrieve.host.processes import Workers
 from retrieve.host.program import Interrupt

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from retrieve.archives import Archive, Verified
 from retrieve.errors import AccessError, SourceError, Transient, remedy
-from retrieve.host.processes import in_threads
+from retrieve.host.threads import in_threads
 
 #: What the next archive would meet as well: no room, no permission, a disk that fails, no descriptor.
 _EVERYWHERE = {

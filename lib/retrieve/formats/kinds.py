@@ -47,8 +47,3 @@ def look_at(name: str, source: Path | bytes, check: str) -> fits.Look:
 def is_fits(name: str) -> bool:
     """Whether a file is FITS, by its name."""
     return name.endswith((".fits", ".fits.fz"))
-
-
-def is_tar(name: str) -> bool:
-    """Whether an archive is one to unpack, by its name."""
-    return name.endswith((".tgz", ".tar.gz"))

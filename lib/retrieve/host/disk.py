@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +38,9 @@ def sync_file_system(directory: Path) -> None:
     One call for hundreds of small files: an `fsync` of each takes a hundred times as long (a journal commit a file).
     Where there is no `syncfs` (it is Linux's), every file system is synced.
     """
-    syncfs = _syncfs()
+    import ctypes  # 3 ms, which most runs need not spend
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
         os.sync()
         return
@@ -50,11 +50,6 @@ def sync_file_system(directory: Path) -> None:
             if number not in _CANNOT_SYNC:
                 raise OSError(number, os.strerror(number), str(directory))
             os.sync()
-
-
-@cache
-def _syncfs() -> ctypes._FuncPointer | None:
-    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from retrieve.commands.avail import list_container
 from retrieve.formats.kinds import unsound
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain
-from retrieve.host.processes import in_threads
+from retrieve.host.threads import in_threads
 from retrieve.old.options import Parser, lists_of, run, settings_of
 from retrieve.products import ProductSet, named_files
 from retrieve.settings import Settings

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieve.errors import RetrieveError, remedy
-from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
@@ -130,7 +129,7 @@ class Extraction:
         self._jobs = [
             TileJob(tile, stamps, settings.archives, settings.dest, settings.check, limits, settings.partial, only)
             for tile in tiles
-            if tile in stale and not (only and selected_are_unpacked(stamps, tile, only, is_tar))
+            if tile in stale and not (only and selected_are_unpacked(stamps, tile, only))
         ]
         self._tiles = tiles
         self._settings = settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieve.archives import is_tar
 from retrieve.formats.gunzip import GzipError, gunzip
 from retrieve.formats.header import DIRECTORY, TarError
-from retrieve.formats.kinds import is_tar
 from retrieve.formats.tar import TarStream
 from retrieve.output.staging import TileJob
 from retrieve.selection import Selection

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from retrieve.archives import nanoseconds
-from retrieve.formats.kinds import is_tar
+from retrieve.archives import is_tar, nanoseconds
 from retrieve.host.disk import sync_directory, sync_file_system
 from retrieve.host.lock import turn
 from retrieve.output.claims import Claims, Conflict

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieve.archives import LocalFile, Verified
+from retrieve.archives import LocalFile, Verified, is_tar
 from retrieve.errors import remedy
-from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import local_file
 from retrieve.output.tree import OUTPUT, STAGING, Refused
 from retrieve.output.unpack import Extracted, Limits, unpack

@@ -10,14 +10,17 @@ from __future__ import annotations
 import base64
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrieve.errors import AccessError
 from retrieve.settings import Settings
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 _RENEW = "run 'cadc-get-cert -u USER'"
 
@@ -158,7 +161,7 @@ def expiry(certificate: str) -> datetime:
     return ends
 
 
-def load_chain(context: ssl.SSLContext, certificate: str) -> None:
+def load_chain(context: SSLContext, certificate: str) -> None:
     """Load a certificate and its key into a TLS context.
 
     Raises
@@ -185,7 +188,9 @@ def _of_certificate(path: str) -> Credentials:
         expiry(path)
     except _Expired as error:
         return Credentials(problem=str(error))
-    load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
+    from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+
+    load_chain(SSLContext(PROTOCOL_TLS_CLIENT), path)
     return Credentials("certificate", f"the certificate '{path}'", certificate=path)
 
 

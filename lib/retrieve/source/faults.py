@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
 from retrieve.errors import AccessError, Closed, Gone, SourceError, Transient
@@ -130,8 +129,16 @@ def seconds_to_wait(retry_after: str) -> float | None:
     """Seconds that a Retry-After header asks for, which it tells as a number or as a date (RFC 9110, 10.2.3)."""
     if retry_after.strip().isdecimal():
         return float(retry_after)
-    date = parsedate_tz(retry_after)
-    return max(mktime_tz(date) - time.time(), 0.0) if date else None
+    until = time_of(retry_after)
+    return max(until - time.time(), 0.0) if until is not None else None
+
+
+def time_of(date: str) -> float | None:
+    """Seconds since 1970 of a date in a header of an answer (RFC 9110, 5.6.7); None if it is none."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    parts = parsedate_tz(date)
+    return mktime_tz(parts) if parts else None
 
 
 def _without_answer(prefix: str, error: BaseException, who: Callable[[], Credentials]) -> SourceError:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from urllib.parse import quote
 
 from retrieve.errors import ListingError, SourceError, Transient
-from retrieve.host.processes import in_threads
+from retrieve.host.threads import in_threads
 from retrieve.source.container import Listing, Range, Wanted, Way
 from retrieve.source.pages import Page
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import mktime_tz, parsedate_tz
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -26,7 +25,7 @@ from retrieve.host.disk import write_whole
 from retrieve.host.program import sleep
 from retrieve.settings import Settings
 from retrieve.source.credentials import Credentials, find
-from retrieve.source.faults import fault_of, naming, refuse_html
+from retrieve.source.faults import fault_of, naming, refuse_html, time_of
 from retrieve.source.patience import Pauses, patiently
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ class Service:
                 answer = getattr(error.orig_exception, "response", None)
                 if answer is None:
                     raise
-            date = parsedate_tz(answer.headers.get("Date", ""))
-        return datetime.fromtimestamp(mktime_tz(date), UTC) if date else None
+            date = time_of(answer.headers.get("Date", ""))
+        return datetime.fromtimestamp(date, UTC) if date is not None else None
 
     def pause(self, seconds: float, reason: str) -> None:
         """Wait before a request is made again."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from email.utils import mktime_tz, parsedate_tz
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlparse
@@ -20,11 +19,11 @@ from urllib.parse import quote, unquote, urlparse
 from retrieve.archives import Archive
 from retrieve.errors import AccessError, Gone, ListingError, SourceError, Transient
 from retrieve.host.messages import complain, remark
-from retrieve.host.processes import in_threads
+from retrieve.host.threads import in_threads
 from retrieve.settings import Settings
 from retrieve.source.container import CHUNK, Body, Listing, Wanted, Way
 from retrieve.source.credentials import Credentials
-from retrieve.source.faults import naming, naming_container, naming_odd, refuse_html
+from retrieve.source.faults import naming, naming_container, naming_odd, refuse_html, time_of
 from retrieve.source.listing import Lister
 from retrieve.source.nodes import archive_of, is_container, is_readable, name_of, parse_node, target_of
 from retrieve.source.pages import Page, parse_page
@@ -306,12 +305,11 @@ def _body(response: requests.Response, start: int) -> Body:
         start = 0
         if response.status_code == 204:
             total = 0
-    modified = parsedate_tz(response.headers.get("Last-Modified", ""))
     return Body(
         start,
         total,
         extract_md5(response.headers),
-        mktime_tz(modified) if modified else None,
+        time_of(response.headers.get("Last-Modified", "")),
         iter(()),
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from retrieve.archives import Line, LocalFile
+from retrieve.archives import Line, LocalFile, is_tar
 from retrieve.host.disk import scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
@@ -71,7 +71,7 @@ def is_here(record: dict[str, Line], held: Mapping[str, LocalFile]) -> bool:
     return bool(record) and not any(held.get(name) != (one.bytes, one.mtime_ns) for name, one in record.items())
 
 
-def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection, is_tar: Callable[[str], object]) -> bool:
+def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection) -> bool:
     """Whether some of the files are unpacked of each tar archive of a tile, and with them all that are selected."""
     unpacked = stamps.extracted(tile)
     return (

@@ -13,9 +13,8 @@ from operator import add
 from typing import NamedTuple
 
 from retrieve import decisions
-from retrieve.archives import Line, LocalFile
+from retrieve.archives import Line, LocalFile, is_tar
 from retrieve.decisions import REASONS, Lack, lack_of, md5_may_be_old
-from retrieve.formats.kinds import is_tar
 from retrieve.host.disk import local_file
 from retrieve.settings import Settings
 from retrieve.stamps import inventory
@@ -317,7 +316,7 @@ class _Surveyor:
     def _final(self, tile: str, record: _Found) -> str:
         """State of a tile that lacks nothing."""
         done = self._extracted.get(tile, -1) >= (record.mtime_ns or 0)
-        some = self._only and inventory.selected_are_unpacked(self._stamps, tile, self._only, is_tar)
+        some = self._only and inventory.selected_are_unpacked(self._stamps, tile, self._only)
         return UNPACKED if done or some else HERE
 
     def _failure(self, tile: str, state: str) -> Failure | None:
