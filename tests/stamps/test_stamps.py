@@ -130,3 +130,13 @@ def test_a_stamp_and_its_mtime_are_of_the_same_file(tmp_path: Path) -> None:
     stamps.write(INCOMPLETE, "182.308", INCOMPLETE_TEXT, DATE_NS)
     assert stamps.read(INCOMPLETE, "182.308") == (INCOMPLETE_TEXT, DATE_NS)
     assert stamps.source("182.308") == (Stamp.parse(INCOMPLETE_TEXT), DATE_NS)
+
+
+def test_a_stamp_that_is_gone_when_it_is_looked_at_takes_no_other_with_it(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    directory = stamps.directory / AVAILABLE
+    directory.mkdir(parents=True)
+    for tile in ("182.308", "182.309"):
+        (directory / tile).touch()
+    (directory / "182.307").symlink_to("nowhere")  # as one that was replaced by a run on another machine
+    assert stamps.tiles(AVAILABLE).keys() == {"182.308", "182.309"}

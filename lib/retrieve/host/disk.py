@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,20 +104,31 @@ def check_room(bytes_: int, files: int, directory: Path, setting: str, about: st
 
 
 def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, LocalFile]:
-    """Look at the files of a directory whose names are `wanted`, with one `stat` each.
+    """Look at the files of a directory whose names are `wanted`; what is not a regular file does not count."""
+    return {
+        name: LocalFile(status.st_size, status.st_mtime_ns)
+        for name, status in look(directory, wanted)
+        if stat.S_ISREG(status.st_mode)
+    }
 
-    A directory that does not exist holds none. What is not a regular file does not count.
+
+def look(directory: Path, wanted: Callable[[str], object]) -> Iterator[tuple[str, os.stat_result]]:
+    """Look at what is in a directory by a name that is `wanted`, with one `stat` each; links are followed.
+
+    A directory that does not exist holds nothing. What another run removes or renames meanwhile is passed over, as is
+    a link that leads nowhere.
     """
-    try:
-        # By its descriptor, so that each `stat` need not look up the directory again.
-        with _opened(directory) as descriptor, os.scandir(descriptor) as entries:
-            return {
-                entry.name: LocalFile((status := entry.stat()).st_size, status.st_mtime_ns)
-                for entry in entries
-                if wanted(entry.name) and entry.is_file()
-            }
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+    gone = suppress(FileNotFoundError, NotADirectoryError)
+    # By its descriptor, so that each `stat` need not look up the directory again.
+    with gone, _opened(directory) as descriptor, os.scandir(descriptor) as entries:
+        for entry in entries:
+            if not wanted(entry.name):
+                continue
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield entry.name, status
 
 
 def local_file(path: Path) -> LocalFile | None:

@@ -41,11 +41,8 @@ class Directory:
                         listing.containers.append(entry.name)
                     elif not wanted.matches(entry.name):
                         listing.others += 1
-                    elif entry.is_file():
-                        status = entry.stat()
-                        listing.archives[entry.name] = Archive(
-                            entry.name, status.st_size, None, date_of(status.st_mtime_ns)
-                        )
+                    elif archive := self.look_up(name):
+                        listing.archives[name] = archive
                     else:
                         listing.dangling[entry.name] = "it leads to no file"
         except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from retrieve.archives import Line, LocalFile, is_tar
-from retrieve.host.disk import scan
+from retrieve.host.disk import look, scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
@@ -98,12 +98,9 @@ def holds_source(settings: Settings) -> bool:
 
 def _files(directory: Path) -> set[tuple[int, int]]:
     """Device and inode of a directory and of each file that it holds or links to."""
-    found = set()
+    found = {_file(status) for _, status in look(directory, lambda _: True)}
     with suppress(FileNotFoundError):
         found.add(_file(directory.stat()))
-        for entry in os.scandir(directory):
-            with suppress(FileNotFoundError):  # a link to nowhere
-                found.add(_file(entry.stat()))
     return found
 
 

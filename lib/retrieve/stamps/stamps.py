@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from retrieve.archives import Archive, Line, Verified, nanoseconds
 from retrieve.errors import RetrieveError
-from retrieve.host.disk import local_file, sync_directory, sync_file
+from retrieve.host.disk import local_file, look, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
@@ -150,11 +150,8 @@ class Stamps:
 
     def tiles(self, state: str) -> dict[str, int]:
         """Tiles in a state, and the mtime of their stamps in nanoseconds."""
-        try:
-            with os.scandir(self.directory / state) as entries:
-                return {one.name: one.stat().st_mtime_ns for one in entries if not one.name.startswith(".")}
-        except FileNotFoundError:
-            return {}
+        there = look(self.directory / state, lambda name: not name.startswith("."))
+        return {name: status.st_mtime_ns for name, status in there}
 
     def count(self, state: str) -> int:
         """Number of tiles in a state."""
