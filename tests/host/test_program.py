@@ -113,6 +113,11 @@ def test_a_program_does_not_wait_for_a_thread_and_loses_no_output() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "done\n", "")
 
 
+def test_what_a_library_logs_is_not_for_users() -> None:
+    done = program("import logging\nlogging.getLogger('matplotlib').warning('a font is missing')\nreturn 0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_want_of_memory_is_told() -> None:
     done = program("return len(bytes(1 << 62))")
     assert (done.returncode, done.stdout) == (2, "")

@@ -140,3 +140,11 @@ def test_a_stamp_that_is_gone_when_it_is_looked_at_takes_no_other_with_it(tmp_pa
         (directory / tile).touch()
     (directory / "182.307").symlink_to("nowhere")  # as one that was replaced by a run on another machine
     assert stamps.tiles(AVAILABLE).keys() == {"182.308", "182.309"}
+
+
+def test_a_file_where_the_stamps_should_be_is_not_taken_for_no_stamps(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    stamps.directory.mkdir()
+    (stamps.directory / AVAILABLE).touch()
+    with pytest.raises(NotADirectoryError, match=AVAILABLE):
+        stamps.tiles(AVAILABLE)

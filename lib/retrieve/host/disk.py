@@ -104,12 +104,18 @@ def check_room(bytes_: int, files: int, directory: Path, setting: str, about: st
 
 
 def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, LocalFile]:
-    """Look at the files of a directory whose names are `wanted`; what is not a regular file does not count."""
-    return {
-        name: LocalFile(status.st_size, status.st_mtime_ns)
-        for name, status in look(directory, wanted)
-        if stat.S_ISREG(status.st_mode)
-    }
+    """Look at the files of a directory whose names are `wanted`; what is not a regular file does not count.
+
+    What is no directory holds none.
+    """
+    try:
+        return {
+            name: LocalFile(status.st_size, status.st_mtime_ns)
+            for name, status in look(directory, wanted)
+            if stat.S_ISREG(status.st_mode)
+        }
+    except NotADirectoryError:
+        return {}
 
 
 def look(directory: Path, wanted: Callable[[str], object]) -> Iterator[tuple[str, os.stat_result]]:
@@ -118,9 +124,8 @@ def look(directory: Path, wanted: Callable[[str], object]) -> Iterator[tuple[str
     A directory that does not exist holds nothing. What another run removes or renames meanwhile is passed over, as is
     a link that leads nowhere.
     """
-    gone = suppress(FileNotFoundError, NotADirectoryError)
     # By its descriptor, so that each `stat` need not look up the directory again.
-    with gone, _opened(directory) as descriptor, os.scandir(descriptor) as entries:
+    with suppress(FileNotFoundError), _opened(directory) as descriptor, os.scandir(descriptor) as entries:
         for entry in entries:
             if not wanted(entry.name):
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import logging
 import os
 import signal
 import sys
@@ -70,6 +71,8 @@ def guarded(command: Callable[[], int]) -> int:
     # Imported modules live until the end. Scanning them for garbage again and again takes a tenth of the start-up time.
     # So do the 100,000 objects of a survey of 12,621 tiles.
     gc.set_threshold(300_000)
+    # The libraries' log is not for users: what matters of it becomes a message of ours.
+    logging.getLogger().addHandler(logging.NullHandler())
     for number in STOPS:
         # What a shell starts in the background ignores Ctrl-C, and what `nohup` starts SIGHUP: so it stays.
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -5,7 +5,6 @@ Imported where it is used, as `requests` is.
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import threading
@@ -28,10 +27,6 @@ from retrieve.source.credentials import load_chain
 if TYPE_CHECKING:
     import requests
     from urllib3 import ProxyManager
-
-
-# The libraries' log is not for users: what matters of it becomes a message of ours.
-logging.getLogger().addHandler(logging.NullHandler())
 
 
 class Connections(HTTPAdapter):
