@@ -30,6 +30,9 @@ def parser() -> Parser:
     result.add_argument(
         "--latency", type=float, default=0.0, metavar="S", help="seconds that every request takes longer"
     )
+    result.add_argument(
+        "--per-node", type=float, default=0.0, metavar="S", help="seconds that every node of an answer takes longer"
+    )
     spellings = ("none", "bare", "prefixed")
     result.add_argument("--arc-md5", choices=spellings, default="none", help="how arc: spells MD5s (none)")
     result.add_argument("--vault-md5", choices=spellings[1:], default="bare", help="how vos: spells MD5s (bare)")
@@ -54,7 +57,13 @@ def main(options: argparse.Namespace) -> int:
 
     try:
         space = VOSpace(
-            options.root, options.port, options.latency, options.vault_md5, options.arc_md5, options.private
+            options.root,
+            options.port,
+            options.latency,
+            options.per_node,
+            options.vault_md5,
+            options.arc_md5,
+            options.private,
         )
     except NotADirectoryError:
         print(f"cannot serve '{options.root}': no such directory; name one that exists", file=sys.stderr)

@@ -135,7 +135,7 @@ class Connection(BaseHTTPRequestHandler):
         chunked
             Frame each chunk, as `start` without a length announced.
         counted
-            The body is content of a file, for the record of bytes sent.
+            The body is content of a file, which is counted apart.
         """
         self.counted = counted
         if self.command == "HEAD":
@@ -172,9 +172,11 @@ class Connection(BaseHTTPRequestHandler):
         return chunk[offset:]
 
     def content(self, data: Buffer) -> None:
-        """Send bytes of a body; those of a file are counted, before they can be seen to have arrived."""
+        """Send bytes of a body; they are counted before they can be seen to have arrived."""
         if self.counted:
             self.space.record.sent(self.asked.name, len(data))
+        else:
+            self.space.record.told(len(data))
         self.wfile.write(data)
 
     def hang_up(self) -> None:

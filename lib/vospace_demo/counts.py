@@ -17,6 +17,8 @@ class Counts:
     """Requests by route and node name."""
     bytes: Counter[str] = field(default_factory=Counter)
     """Bytes of file content sent, by node name."""
+    documents: int = 0
+    """Bytes of all other answers."""
     peak: int = 0
     """The most requests for file content (routes files and storage) that were served at once."""
 
@@ -28,7 +30,7 @@ class Counts:
     def as_json(self) -> dict[str, object]:
         """Return the counts as JSON can hold them: `nodes` becomes rows of route, name, requests."""
         nodes = [[route, name, number] for (route, name), number in self.nodes.items()]
-        return {"total": self.total, "routes": self.routes, "nodes": nodes, "bytes": self.bytes, "peak": self.peak}
+        return vars(self) | {"total": self.total, "nodes": nodes}
 
 
 class Record:
@@ -45,6 +47,7 @@ class Record:
             self._routes: Counter[str] = Counter()
             self._nodes: Counter[tuple[str, str]] = Counter()
             self._bytes: Counter[str] = Counter()
+            self._documents = 0
             self._peak = self._serving
 
     @contextmanager
@@ -67,7 +70,13 @@ class Record:
         with self._lock:
             self._bytes[name] += number
 
+    def told(self, number: int) -> None:
+        """Count `number` bytes of an answer that is not content of a file."""
+        with self._lock:
+            self._documents += number
+
     def counts(self) -> Counts:
         """Return the counts as they stand."""
         with self._lock:
-            return Counts(Counter(self._routes), Counter(self._nodes), Counter(self._bytes), self._peak)
+            counters = (Counter(one) for one in (self._routes, self._nodes, self._bytes))
+            return Counts(*counters, self._documents, self._peak)

@@ -19,9 +19,6 @@ READABLE = "ivo://cadc.nrc.ca/vospace/core#readable"
 NAMESPACES = ' xmlns:vos="http://www.ivoa.net/xml/VOSpace/v2.0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 EPOCH = datetime(1970, 1, 1)
 
-CHUNK = 1 << 18
-"""Bytes of a listing sent at once, at least."""
-
 
 def uri(service: Service, path: str) -> str:
     """Return the URI of a node, percent-encoded."""
@@ -186,14 +183,6 @@ class Nodes:
             outside = os.path.normpath(Path(real).parent / Path(real).readlink())
             return f"file://{quote(os.fsencode(outside))}"
         return uri(service, below)
-
-
-def chunks(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    """Join pieces of a document into chunks that are worth a write."""
-    size = sum(map(len, pieces))
-    step = CHUNK * len(pieces) // max(size, 1) + 1
-    for start in range(0, len(pieces), step):
-        yield b"".join(pieces[start : start + step])
 
 
 def transfer(target: str, endpoints: Iterable[str]) -> str:

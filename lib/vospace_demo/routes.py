@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -20,6 +20,8 @@ from vospace_demo.tree import Refused, relative
 
 BLOCK = 1 << 20
 """Bytes of a file read and sent at once."""
+CHUNK = 1 << 18
+"""Bytes of a listing sent at once, at least."""
 TRANSFER = "{http://www.ivoa.net/xml/VOSpace/v2.0}"
 
 
@@ -144,11 +146,21 @@ class Routes(Connection):
             readable = False
         head, tail = self.space.nodes.node(asked.service, asked.path, detail, readable)
         if not is_listing:
+            self.space.stopping.wait(self.space.per_node)
             return self.reply(200, head + tail, XML)
         names = self.page(real, query) if readable else []
         pieces = [head, *self.space.nodes.children(asked.service, asked.path, names, detail), tail]
         self.start(200, {"Content-Type": XML}, None)
-        self.send(nodes.chunks(pieces), sum(map(len, pieces)), chunked=True)
+        self.send(self.chunks(pieces), sum(map(len, pieces)), chunked=True)
+
+    def chunks(self, pieces: Sequence[bytes]) -> Iterator[bytes]:
+        """Join pieces of a listing into chunks that are worth a write, each when its nodes have been found."""
+        size = sum(map(len, pieces))
+        step = CHUNK * len(pieces) // max(size, 1) + 1
+        for start in range(0, len(pieces), step):
+            chunk = pieces[start : start + step]
+            self.space.stopping.wait(self.space.per_node * len(chunk))
+            yield b"".join(chunk)
 
     def page(self, real: str, query: Mapping[str, str]) -> list[str]:
         """Return the names on one page: Vault's by name from the cursor, Cavern's all, as the disk has them."""

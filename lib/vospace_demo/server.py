@@ -28,7 +28,7 @@ class VOSpace(Space):
     ----------
     port
         0: any free port.
-    root, latency, vault_md5, arc_md5, private
+    root, latency, per_node, vault_md5, arc_md5, private
         See `Space`.
 
     Raises
@@ -42,11 +42,12 @@ class VOSpace(Space):
         root: str | Path,
         port: int = 0,
         latency: float = 0.0,
+        per_node: float = 0.0,
         vault_md5: str = "bare",
         arc_md5: str = "none",
         private: Iterable[str] = (),
     ) -> None:
-        super().__init__(root, latency, vault_md5, arc_md5, private)
+        super().__init__(root, latency, per_node, vault_md5, arc_md5, private)
         self._server = Server(self, port)
         self.port = self._server.server_port
 

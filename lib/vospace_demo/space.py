@@ -38,6 +38,8 @@ class Space:
         The directory: `vos:PATH` and `arc:PATH` are both `root/PATH`.
     latency
         Seconds that every request takes longer.
+    per_node
+        Seconds that every node of an answer takes longer.
     vault_md5, arc_md5
         How a service spells the MD5 of its nodes: `bare`, `prefixed` or `none`.
     private
@@ -66,6 +68,7 @@ class Space:
         self,
         root: str | Path,
         latency: float = 0.0,
+        per_node: float = 0.0,
         vault_md5: str = "bare",
         arc_md5: str = "none",
         private: Iterable[str] = (),
@@ -74,6 +77,7 @@ class Space:
             raise NotADirectoryError(f"no directory '{root}'")
         self.port = 0
         self.latency = latency
+        self.per_node = per_node
         self.ahead = 0.0
         self.authorizations: set[str] = set()
         self.services = {

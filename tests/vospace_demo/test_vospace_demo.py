@@ -659,6 +659,19 @@ def test_requests_and_bytes_are_counted(space: VOSpace) -> None:
     assert space.requests().total == 0
 
 
+def test_what_nodes_take_is_waited_for_and_the_bytes_of_documents_are_counted(root: Path) -> None:
+    with VOSpace(root, per_node=0.02) as space:
+        began = time.monotonic()
+        listing = ask(space, NODES["arc"])
+        assert time.monotonic() - began >= 0.02 * len(NAMES)
+        began = time.monotonic()
+        one = ask(space, f"{NODES['arc']}/{TARGET}")
+        assert time.monotonic() - began >= 0.02
+        assert space.requests().documents == len(listing.body) + len(one.body)
+        ask(space, FILES["arc"] + TARGET)
+        assert space.requests().documents == len(listing.body) + len(one.body)
+
+
 def test_peak_counts_files_served_at_once(space: VOSpace) -> None:
     space.fault(Fault("latency", route="files", seconds=120))
     threads = [threading.Thread(target=ask, args=(space, FILES["arc"] + name)) for name in NAMES[:5]]
