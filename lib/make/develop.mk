@@ -14,7 +14,7 @@ soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kill
 	@$(PYTEST) -m soak
 
 bench bench-short: $(if $(PYTHON),,$(VENV)/dev)
-	@mkdir -p bench && for part in transfer listing unpack; do \
+	@mkdir -p bench && for part in transfer listing asking unpack; do \
 	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
 bench: ## speed, as ratios between two ways in one run; written to bench/
 bench-short: ## the same with less data

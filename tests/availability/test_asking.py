@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieve.archives import Archive
-from retrieve.availability.asking import Costs, ask_for, cheapest
+from retrieve.availability.asking import Costs, ask_for, cheapest, ranges_of
 from retrieve.products import Product, product_set
 from retrieve.settings import Settings
 from retrieve.source.container import Listing, Range, Wanted, Way
@@ -146,13 +146,15 @@ odd_names = st.one_of(
     asked=st.sets(tiles, min_size=1, max_size=30),
     cap=st.integers(2, 8),
     way=st.sampled_from([RANGES, NAMES]),
+    gap=st.integers(0, 30),
 )
 @settings(deadline=None, max_examples=100)
 def test_each_way_finds_what_a_whole_listing_finds(
-    order: Callable[[str], object], there: set[str], moving: set[str], asked: set[str], cap: int, way: Way
+    order: Callable[[str], object], there: set[str], moving: set[str], asked: set[str], cap: int, way: Way, gap: int
 ) -> None:
     store = Store(order, there | moving, cap, moving - there)
-    wanted = replace(ask_for(asked, store, PRODUCTS, (10_000, 1e-3), SETTINGS), choose=lambda *_: way)
+    ranges = ranges_of(sorted(asked), PRODUCTS, 4, gap)
+    wanted = replace(ask_for(asked, store, PRODUCTS, (10_000, 1e-3), SETTINGS), choose=lambda *_: (way, ranges))
     ours = {product.archive(tile) for tile in asked for product in PRODUCTS}
     try:
         found = store.list(wanted).archives.keys() & ours
@@ -179,7 +181,10 @@ def test_nothing_of_a_range_comes_after_what_is_past_it(order: Callable[[str], o
 
 def test_a_service_that_does_not_begin_where_it_is_asked_to_is_found_out() -> None:
     store = Store(by_bytes, {f"logs_180.30{digit}.tgz" for digit in range(9)}, ignores_begin=True)
-    wanted = replace(ask_for({"180.305"}, store, PRODUCTS, (10_000, 1e-3), SETTINGS), choose=lambda *_: RANGES)
+    ranges = ranges_of(["180.305"], PRODUCTS, 4, 0)
+    wanted = replace(
+        ask_for({"180.305"}, store, PRODUCTS, (10_000, 1e-3), SETTINGS), choose=lambda *_: (RANGES, ranges)
+    )
     with pytest.raises(PartsError, match="its names do not come in order"):
         store.list(wanted)
 

@@ -14,95 +14,25 @@ import os
 import platform
 import re
 import shutil
-import ssl
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(HERE / "lib"), str(HERE / "tests")]
 
+from bench.measuring import Cost, Server, cost, median, surroundings  # noqa: E402 - found only now
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED  # noqa: E402
-from support.site import names  # noqa: E402 - found only now
+from support.site import names  # noqa: E402
 from support.survey import R, U, make_done, make_tiny, numbers  # noqa: E402
 
 RESULTS = "cfis/results"
 #: What we want to reach: against vls, the least ratio of its time to ours and of its memory to ours, and the most of
-#: ours in MB, since nothing of the size of a document may be held; seconds of user and system time of a step with
-#: nothing to do, and of a status, for the u band.
-FIRST, AGAIN, MEMORY, MEGABYTES, STEP = 4.0, 5.0, 8.0, 150.0, 3.0
+#: ours in MB, since nothing of the size of a document may be held; the most of our time to curl's with nothing new;
+#: seconds of user and system time of a step with nothing to do, and of a status, for the u band.
+FIRST, AGAIN, MEMORY, MEGABYTES, CURL, STEP = 4.0, 5.0, 8.0, 150.0, 4.5, 3.0
 STEPS = ("download", "untar", "missing", "status", "status of every state")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a command cost: seconds on the clock, seconds of user and system time, peak memory in MB."""
-
-    wall: float
-    cpu: float
-    memory: float
-
-
-def cost(*command: str, cwd: Path, environment: dict[str, str]) -> Cost:
-    """Run a command, which must succeed."""
-    with tempfile.TemporaryFile("w+") as said:
-        begin = time.monotonic()
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=said)
-        # The usage of this child and of those that it waited for; all children together would hide a peak.
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"'{' '.join(command)}' failed: {said.read()}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
-
-
-def median(costs: list[Cost]) -> Cost:
-    """Median of each figure."""
-    return Cost(*(statistics.median(getattr(one, name) for one in costs) for name in ("wall", "cpu", "memory")))
-
-
-@dataclass(frozen=True)
-class Server:
-    """The embedded VOSpace in a process of its own."""
-
-    host: str
-
-    def requests(self, method: str = "GET") -> dict[str, int]:
-        """Requests by route since it was last asked with DELETE."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        request = urllib.request.Request(f"https://{self.host}/control/requests", method=method)
-        with urllib.request.urlopen(request, context=context) as answer:
-            return json.loads(answer.read() or b'{"routes": {}}')["routes"]
-
-
-@contextmanager
-def serving(root: Path) -> Iterator[Server]:
-    """Serve a directory."""
-    command = [str(HERE / "bin/vospace-demo"), str(root)]
-    with subprocess.Popen(
-        command, env=os.environ | {"PYTHON": sys.executable}, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Server(process.stdout.readline().strip().partition("=")[2])
-        finally:
-            process.terminate()
-
-
-def surroundings(place: Path) -> dict[str, str]:
-    """Environment of the commands that are measured."""
-    home = place / "home"
-    home.mkdir(exist_ok=True)
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHON": sys.executable}
 
 
 def availability(place: Path, tiles: int, runs: int) -> dict[str, object]:
@@ -113,10 +43,10 @@ def availability(place: Path, tiles: int, runs: int) -> dict[str, object]:
     make_tiny(root / RESULTS, numbers(tiles))
     run.mkdir()
     (run / "tile_numbers.txt").write_text("".join(f"CFIS.{tile}.r.fits\n" for tile in numbers(tiles)))
-    with serving(root) as server:
-        environment = surroundings(place) | {"VOSPACE_WEBSERVICE": server.host}
+    with Server(root) as server:
+        environment = surroundings(place, server)
         url = f"https://{server.host}/vault/nodes/{RESULTS}"
-        vls = [str(Path(sys.executable).with_name("vls")), "-k", f"vos:{RESULTS}"]
+        vls = ["vls", "-k", f"vos:{RESULTS}"]
         avail = ["make", "-f", str(HERE / "Makefile"), "avail", f"INPUT_PATH=vos:{RESULTS}", "INSECURE=yes"]
 
         def measure(*command: str) -> Cost:
@@ -127,14 +57,14 @@ def availability(place: Path, tiles: int, runs: int) -> dict[str, object]:
             return measure(*avail)
 
         curl = ["curl", "-sSk", "-o", os.devnull, url]
-        measure(*curl)  # the server reads all files once
+        server.warm_up(f"vault/nodes/{RESULTS}")
         costs: dict[str, list[Cost]] = {"curl": [], "first": [], "again": [], "vls": []}
         for _ in range(runs):  # one after the other, since the machine may be busier at the end than at the beginning
             costs["curl"].append(measure(*curl))
             costs["first"].append(first())
-            server.requests("DELETE")
+            server.forget()
             costs["again"].append(measure(*avail))
-            asked = server.requests()
+            asked = server.counts()["routes"]
             costs["vls"].append(measure(*vls))
     shutil.rmtree(root)
     shutil.rmtree(run)
@@ -252,6 +182,8 @@ def unmet(found: dict[str, object]) -> Iterator[str]:
                 yield f"{name} is {one[name]:.1f} at {one['tiles']} tiles, less than {least:g}"
         if one["megabytes"]["first"] > MEGABYTES:
             yield f"avail of {one['tiles']} tiles holds {one['megabytes']['first']:.0f} MB, more than {MEGABYTES:g}"
+        if one["again_slower_than_curl"] > CURL:
+            yield f"ours takes {one['again_slower_than_curl']:.1f} times as long as curl, more than {CURL:g}"
     for step in STEPS:
         if (seconds := found["nothing_to_do"][-1]["cpu_seconds"][step]) > STEP:
             yield f"'make {step}' with nothing to do takes {seconds:.1f} s of user and system time, more than {STEP:g}"

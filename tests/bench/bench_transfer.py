@@ -11,13 +11,11 @@ import json
 import os
 import platform
 import shutil
-import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,9 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(HERE / "lib"))
+sys.path[:0] = [str(HERE / "lib"), str(HERE / "tests")]
 
-from vospace_demo.results import make_many  # noqa: E402 - found only now
+from bench.measuring import Server, surroundings  # noqa: E402 - found only now
+from vospace_demo.results import make_many  # noqa: E402
 
 #: Where the container is in the tree that is served.
 SMALL, LARGE = "cfis/small", "cfis/large"
@@ -64,34 +63,6 @@ class Size:
 FULL, SHORT = Size(runs=5, per_file=14, large=500_000_000), Size(runs=3, per_file=4, large=100_000_000)
 
 
-class Server:
-    """`bin/vospace-demo` in a process of its own, and what it counted."""
-
-    def __init__(self, root: Path, latency: float) -> None:
-        self._process = subprocess.Popen(
-            [str(HERE / "bin/vospace-demo"), str(root), "--latency", str(latency)],
-            env={**os.environ, "PYTHON": sys.executable},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.host = self._process.stdout.readline().strip().partition("=")[2]
-        if not self.host:
-            raise SystemExit("cannot start the embedded VOSpace; try 'bin/vospace-demo' by hand")
-
-    def control(self, method: str) -> dict[str, dict[str, int]]:
-        """Ask for the counts (GET), or have it count anew (DELETE)."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        request = urllib.request.Request(f"https://{self.host}/control/requests", method=method)
-        with urllib.request.urlopen(request, context=context) as answer:
-            return json.loads(answer.read() or b"{}")
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait()
-
-
 @dataclass
 class Bench:
     """Runs commands against one server, each in a directory of its own, and keeps their times.
@@ -109,28 +80,20 @@ class Bench:
     times: dict[str, list[float]] = field(default_factory=dict)
     requests: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def environment(self) -> dict[str, str]:
-        """Lead the clients to the server, with a HOME of their own."""
-        return {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(self.place),
-            "LC_ALL": "C.UTF-8",
-            "PYTHON": sys.executable,
-            "VOSPACE_WEBSERVICE": self.server.host,
-        }
-
     def time(self, name: str, here: Path, *commands: list[str], scale: float = 1.0) -> None:
         """Time some commands, one after the other in the directory `here`."""
-        self.server.control("DELETE")
+        self.server.forget()
         begin = time.monotonic()
         for command in commands:
             self.run(here, command)
         self.times.setdefault(name, []).append((time.monotonic() - begin) * scale)
-        self.requests[name] = dict(self.server.control("GET")["routes"])
+        self.requests[name] = self.server.counts()["routes"]
 
     def run(self, here: Path, command: list[str]) -> None:
         """Run a command, which must succeed."""
-        done = subprocess.run(command, cwd=here, env=self.environment(), text=True, capture_output=True)
+        done = subprocess.run(
+            command, cwd=here, env=surroundings(self.place, self.server), text=True, capture_output=True
+        )
         if done.returncode:
             raise SystemExit(f"'{' '.join(command)}' failed: {done.stderr or done.stdout}")
 
@@ -316,23 +279,13 @@ def measure(size: Size) -> dict[str, object]:
                 file.write(os.urandom(1_000_000))
         cases: dict[str, dict[str, object]] = {}
         for name, latency in (("cold_0ms", 0.0), ("cold_50ms", 0.05)):
-            with serving(root, latency) as server:
+            with Server(root, latency) as server:
                 cases[name] = tell(name, cold(server, place, names, size))
-        with serving(root, 0.0) as server:
+        with Server(root) as server:
             cases["large"] = tell("large", large(server, place, size))
             cases["nothing_to_do"] = tell("nothing_to_do", nothing_to_do(server, place, size))
         return {"machine": machine(place), "archives": len(names), "streams": STREAMS, "bytes_large": size.large,
                 "cases": cases, "unmet": unmet(cases)}  # fmt: skip
-
-
-@contextmanager
-def serving(root: Path, latency: float) -> Iterator[Server]:
-    """A server while it is needed."""
-    server = Server(root, latency)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def tell(name: str, case: dict[str, object]) -> dict[str, object]:

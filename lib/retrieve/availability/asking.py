@@ -21,10 +21,12 @@ _FEW, _MANY = 100, 2_000
 _GROWTH = 4
 #: Tiles with the same first half of their number: in the survey's list of the r band on average.
 _COLUMN = 24
-#: Tiles between two that are wanted, from which on a range of its own is better than to read what is in between.
-_GAP = 100
 #: Seconds of our own time for a node of a listing, and for a request.
 _PER_NODE, _PER_REQUEST = 20e-6, 1.5e-3
+#: Seconds that the kilobyte of a node takes at 10 MB/s: what is not wanted keeps the line from others.
+_ON_THE_WAY = 100e-6
+#: Tiles between two that are wanted, from which on there may be a range of its own: less than a column, or several.
+_GAPS = (10, 100)
 #: Seconds that a node takes where that is not known: with pages, and without.
 _PAGED, _UNPAGED = 0.0, 10e-3
 #: A whole listing tells more, so another way must be so many times as fast.
@@ -115,13 +117,13 @@ def ask_for(
         return Wanted(matches)
     tiles = sorted(tiles)
     if not tiles:
-        return Wanted(matches, choose=lambda *_: Way.NAMES)
+        return Wanted(matches, choose=lambda *_: (Way.NAMES, ()))
     names = [product.archive(tile) for tile in tiles for product in products]
-    ranges = _ranges(tiles, products, settings.jobs)
+    divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS]
     held, known_seconds = known
     few = min(max(_FEW, len(names) // 2), _MANY)
 
-    def choose(latency: float, per_node: float | None) -> Way:
+    def choose(latency: float, per_node: float | None) -> tuple[Way, Sequence[Range]]:
         # Who asks for half a page or more is likely to ask for most of what is there.
         unknown = len(names) if len(names) > settings.page // 2 else _UNKNOWN
         # If so few were there, more are by now: they were tried in vain.
@@ -129,20 +131,26 @@ def ask_for(
         usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
         a_node = known_seconds or usual if per_node is None else per_node
         costs = Costs(container.ways, there, a_node, latency, settings.page, settings.jobs)
+
+        def price(ranges: Sequence[Range]) -> float:
+            nodes = [one.nodes for one in ranges]
+            return cheapest(costs, len(names), nodes).get(Way.RANGES, 0.0) + _ON_THE_WAY * sum(nodes)
+
+        ranges = min(divisions, key=price)
         takes = cheapest(costs, len(names), [one.nodes for one in ranges])
         if settings.v:
             expected = ", ".join(f"{way.value} {seconds:.2g} s" for way, seconds in takes.items())
             remark(settings, f"to ask '{container.uri}' for {some(len(names), 'archive')} should take: {expected}")
-        return next(iter(takes))
+        return next(iter(takes)), ranges
 
     # One that held few nodes may have grown, but hardly to a survey's.
     trial = 0 if held > few else max(few, _GROWTH * held)
-    return Wanted(matches, names, ranges, trial, choose)
+    return Wanted(matches, names, trial, choose)
 
 
-def _ranges(tiles: Sequence[str], products: ProductSet, jobs: int) -> list[Range]:
-    """Divide the names of the archives into ranges."""
-    groups = list(_groups(tiles))
+def ranges_of(tiles: Sequence[str], products: ProductSet, jobs: int, gap: float) -> list[Range]:
+    """Divide the names of the archives into ranges, where more than `gap` tiles are between two that are wanted."""
+    groups = list(_groups(tiles, gap))
     # Enough of them that each of the jobs has one: pages of one range can only be asked for one after the other.
     parts = math.ceil(jobs / (len(groups) * len(products)))
     groups = [part for group in groups for part in _divide(group, parts)]
@@ -153,11 +161,11 @@ def _ranges(tiles: Sequence[str], products: ProductSet, jobs: int) -> list[Range
     ]
 
 
-def _groups(tiles: Sequence[str]) -> Iterator[Sequence[str]]:
+def _groups(tiles: Sequence[str], gap: float) -> Iterator[Sequence[str]]:
     """Divide tiles where there are many others between two of them."""
     begin = 0
     for place in range(1, len(tiles) + 1):
-        if place == len(tiles) or _between(tiles[place - 1], tiles[place]) > _GAP:
+        if place == len(tiles) or _between(tiles[place - 1], tiles[place]) > gap:
             yield tiles[begin:place]
             begin = place
 

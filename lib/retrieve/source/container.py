@@ -71,19 +71,17 @@ class Wanted:
         Called with a file name; what is false is not kept.
     names
         Names of the archives that are wanted, for all ways but the whole, which finds whatever matches.
-    ranges
-        Ranges of names that hold all of them.
     trial
         How many nodes to list in the hope that there are no more, before anything else is tried; 0 if there are more.
     choose
-        Called with the seconds that a request takes, and those that a node of a listing does, or None: how to ask.
+        Called with the seconds that a request takes, and those that a node of a listing does, or None: how to ask,
+        and the ranges of names that hold all of them.
     """
 
     matches: Callable[[str], object]
     names: Sequence[str] = ()
-    ranges: Sequence[Range] = ()
     trial: int = 0
-    choose: Callable[[float, float | None], Way] = lambda *_: Way.WHOLE
+    choose: Callable[[float, float | None], tuple[Way, Sequence[Range]]] = lambda *_: (Way.WHOLE, ())
 
 
 @dataclass

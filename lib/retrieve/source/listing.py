@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,8 +16,8 @@ from retrieve.host.threads import in_threads
 from retrieve.source.container import Listing, Range, Wanted, Way
 from retrieve.source.pages import Page
 
-#: Nodes of the first page of a range: to ask for fewer spares nothing.
-_FIRST = 16
+#: To ask for fewer nodes than these at once spares nothing.
+_FEWEST = 8
 #: Nodes from which on a listing tells how long each of them takes; with fewer it tells how long a request does.
 _TELLING = 1000
 
@@ -75,11 +75,11 @@ class Lister:
                 return self._whole(wanted, seen, wanted.trial)
             except TooManyError:
                 seconds = max(time.monotonic() - begin - latency, 0.0) / wanted.trial
-        way = wanted.choose(latency, seconds)
+        way, ranges = wanted.choose(latency, seconds)
         if way is Way.WHOLE:
             return self._whole(wanted, seen)
         try:
-            listing = self._by_name(wanted, seen) if way is Way.NAMES else self._by_ranges(wanted, seen)
+            listing = self._by_name(wanted, seen) if way is Way.NAMES else self._by_ranges(wanted, ranges, seen)
         except Transient:
             raise
         except SourceError as error:
@@ -109,9 +109,9 @@ class Lister:
             listing.seconds = (time.monotonic() - begin) / listing.nodes
         return listing
 
-    def _by_ranges(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
-        """List several ranges of names at once, in pages that grow, since a range may hold more than is wanted."""
-        counts, guard = dict.fromkeys(wanted.ranges, 0), threading.Lock()
+    def _by_ranges(self, wanted: Wanted, ranges: Sequence[Range], seen: Callable[[int], None]) -> Listing:
+        """List several ranges of names at once: each in a page of what it should hold, and others if it holds more."""
+        counts, guard = dict.fromkeys(ranges, 0), threading.Lock()
 
         def gathered(within: Range) -> Listing:
             def told(count: int) -> None:
@@ -119,12 +119,13 @@ class Lister:
                     counts[within] = count
                     seen(sum(counts.values()))
 
-            first = min(max(_FIRST, within.nodes + 1), self.limit)
-            limits = (min(first << min(number, 20), self.limit) for number in itertools.count())
+            margin = max(_FEWEST, within.nodes // 8)
+            growing = (margin << min(number, 20) for number in itertools.count())
+            limits = (min(one, self.limit) for one in itertools.chain([within.nodes + margin], growing))
             return gather(self._asker(wanted, told), limits, begin=f"{self.uri}/{quote(within.first)}", within=within)
 
         whole = Listing(Way.RANGES)
-        with closing(in_threads(gathered, wanted.ranges, min(self.jobs, len(wanted.ranges)))) as answers:
+        with closing(in_threads(gathered, ranges, min(self.jobs, len(ranges)))) as answers:
             for _, one in answers:
                 # They may overlap: a range ends with the page that goes past it.
                 whole.archives.update(one.archives)
