@@ -53,6 +53,28 @@ def test_the_cheapest_way_is_chosen(costs: Costs, names: int, ranges: list[int],
     assert next(iter(cheapest(costs, names, ranges))) is way
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "latency", "expected"),
+    [
+        # A patch: a range for each column, or one for all where a request takes as long as some hundred nodes.
+        (range(200, 250), range(280, 284), 1e-4, 50 * 2),
+        (range(200, 250), range(280, 284), 0.05, 2 * 2),
+        # Whole columns, far from one another or not: nothing is gained by dividing them.
+        (range(200, 300, 50), range(280, 304), 0.05, 2 * 2),
+        (range(200, 250), range(270, 300), 1e-4, 2 * 2),
+    ],
+)
+def test_names_are_divided_where_that_costs_least(columns: range, rows: range, latency: float, expected: int) -> None:
+    asked = [f"{column}.{row}" for column in columns for row in rows]
+    wanted = ask_for(asked, Store(by_bytes, set()), PRODUCTS, (88_347, 1e-4), SETTINGS)
+    _, ranges = wanted.choose(latency, None)
+    assert len(ranges) == expected
+    for product in PRODUCTS:
+        names = sorted(map(product.archive, asked))
+        ours = [one for one in ranges if one.names.fullmatch(names[0])]
+        assert all(any(one.first <= name <= one.last for one in ours) for name in names)
+
+
 def by_bytes(name: str) -> object:
     """Order of the C locale."""
     return name

@@ -99,8 +99,8 @@ def test_no_more_is_asked_for_than_it_takes(at: str, part: tuple[str, Way], here
         assert of_the_container == 3
         assert asked == {name: 1 for tile in ASKED for name in names(tile)}
     else:
-        # Two ranges of each product, and a page each; after the very last node one more.
-        assert of_the_container == 3 + 2 * 7 + 1
+        # Four ranges of each product, and a page each; after the very last node one more.
+        assert of_the_container == 3 + 4 * 7 + 1
         assert sum(asked.values()) == 3
 
 
@@ -113,7 +113,7 @@ def test_a_container_that_was_listed_whole_is_known_to_be_large(
     listed(at, probe=0)
     here.forget()
     listed(at, probe=0)
-    assert here.requests().nodes["nodes", NODE] == (2 if part[1] is Way.NAMES else 2 + 2 * 7 + 1)
+    assert here.requests().nodes["nodes", NODE] == (2 if part[1] is Way.NAMES else 2 + 4 * 7 + 1)
 
 
 def test_what_vanished_is_asked_for_though_parts_were_listed_meanwhile(
