@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieve.errors import SettingError
-from retrieve.tiles import dashed
+from retrieve.tiles import JOIN, dashed, tiles_of
 
 _OF_EVERY_MODEL = ("final_cat", "pipeline_flag", "logs", "setools_mask", "setools_stat", "setools_plot")
 
@@ -38,12 +38,12 @@ def archive_name(product: str, tile: str) -> str:
     return f"{product}_{tile}.tgz"
 
 
-def expected_file(archive: str, tile: str) -> str | None:
-    """Name of the file for which a tile's archive is there; None if any will do."""
+def expected_files(archive: str, tile: str) -> list[str]:
+    """Names of the files for which a tile's archive, or a job's, is there: one for each tile; none if any will do."""
     for product, pattern in _EXPECTED.items():
         if archive == archive_name(product, tile):
-            return pattern.replace(PLACE, dashed(tile))
-    return None
+            return [pattern.replace(PLACE, dashed(one)) for one in tiles_of(tile)]
+    return []
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,31 @@ class Product:
         File name at the source, with `PLACE` where the tile number goes.
     separator
         What stands between the two halves of the tile number in the file name.
+    of_jobs
+        A file may be that of a job of several tiles.
     """
 
     name: str
     pattern: str
     separator: str = "."
+    of_jobs: bool = False
 
     def archive(self, tile: str) -> str:
         """File name of this product for a tile number in the form ``182.308``."""
         return self.pattern.replace(PLACE, tile.replace(".", self.separator))
 
-    def matcher(self) -> re.Pattern[str]:
-        """Compile a pattern for ``fullmatch`` on a file name; group 1 is the tile number as it stands there."""
+    def matcher(self, *, of_jobs: bool = False) -> re.Pattern[str]:
+        """Compile a pattern for ``fullmatch`` on a file name; group 1 is the tile number as it stands there.
+
+        Parameters
+        ----------
+        of_jobs
+            Whether a job's archives match, too: if there are any.
+        """
         parts = map(re.escape, self.pattern.split(PLACE))
-        return re.compile(f"([0-9]{{3}}[{self.separator}][0-9]{{3}})".join(parts))
+        number = f"[0-9]{{3}}[{self.separator}][0-9]{{3}}"
+        others = f"(?:{JOIN}{number})*" if of_jobs and self.of_jobs else ""
+        return re.compile(f"({number}{others})".join(parts))
 
 
 @dataclass(frozen=True)
@@ -96,12 +107,12 @@ class ProductSet:
         return len(self.products)
 
     def matcher(self) -> re.Pattern[str]:
-        """Compile a pattern for ``fullmatch`` on a file name.
+        """Compile a pattern for ``fullmatch`` on a file name, be it of a tile or of a job.
 
         Group number *i*, counted from 1, holds the tile number as it stands in the name, if the name belongs to product
         *i - 1*; ``match.lastindex`` tells which.
         """
-        return re.compile("|".join(product.matcher().pattern for product in self))
+        return re.compile("|".join(product.matcher(of_jobs=True).pattern for product in self))
 
 
 def product_set(psf: str, selection: str) -> ProductSet:
@@ -134,7 +145,7 @@ def product_set(psf: str, selection: str) -> ProductSet:
                 f"or file-name patterns with {PLACE}"
             )
     chosen = tuple(name for name in known if not words or name in words)
-    return ProductSet(psf, tuple(Product(name, archive_name(name, PLACE)) for name in chosen))
+    return ProductSet(psf, tuple(Product(name, archive_name(name, PLACE), of_jobs=True) for name in chosen))
 
 
 def linked_products(selection: str) -> list[str]:

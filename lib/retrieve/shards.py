@@ -22,11 +22,13 @@ class Shard:
     def owns(self, tile: str) -> bool:
         """Whether a tile is in this share, which depends on its number alone: a list that grows moves no tile.
 
+        A job of several tiles is where the first of them is.
+
         Along a row of tiles the shards take turns, and each row begins with another one, by steps of the golden ratio.
         So the shares are even in any part of the sky: with 16 of them, within 1% over the survey's 12,621 tiles, and
         within two tiles over the 214 of W3. With another `count` the tiles of one share are spread over several.
         """
-        column, row = int(tile[:3]), int(tile[4:])
+        column, row = int(tile[:3]), int(tile[4:7])
         return (column + row * self.count * 618 // 1000) % self.count == self.number - 1
 
     def __str__(self) -> str:

@@ -1,9 +1,14 @@
-"""Tile numbers and the list files that hold them."""
+"""Tile numbers and the list files that hold them.
+
+ShapePipe's `job_sp` may take several tiles, and names the archives of such a job by their joined numbers, as in
+``283.247_214.242``. A job goes wherever a tile goes.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,8 @@ _NAME = (
     r"(?:[A-Za-z]+[._-])+(?:([0-9]{3})[.-]([0-9]{3})|([0-9]{1,3})_([0-9]{1,3}))(?:\.[a-z])?(?:\.weight)?\.fits(?:\.fz)?"
 )
 _ENTRY = re.compile(f"{_NUMBER}|{_NAME}")
+#: What joins the tile numbers of a job.
+JOIN = "_"
 #: What stands between the columns of a list.
 _BETWEEN = re.compile(r"[\s,;]+")
 
@@ -26,7 +33,7 @@ _WHAT = f"a list file, a directory of them, tiles such as 182.308, or {EVERY}"
 
 
 def parse_tile(entry: str) -> str | None:
-    """Tile number of one entry of a list, in the form ``182.308``; None if it is not a tile for certain.
+    """Tile number of one entry of a list, in the form ``182.308``, or several; None if it is not a tile for certain.
 
     ====================================================  ================
     entry                                                 tile number
@@ -37,14 +44,63 @@ def parse_tile(entry: str) -> str | None:
     WISHES.182.308.z.fits, UNIONS_i_image-182-308.fits    182.308
     calexp-CFIS_182_308.fits                              182.308
     calexp-CFIS_7_92.fits                                 007.092
+    283.247_214.242, 283-247_214-242                      283.247_214.242
     182.31, which may be of 182.310 or 182.031            none
     1-308, 182_308, 182.3080                              none
     final_cat_182.308.tgz, which may be of several tiles  none
     anything else                                         none
     ====================================================  ================
     """
-    match = _ENTRY.fullmatch(entry)
-    return ".".join(one.zfill(3) for one in match.groups() if one) if match else None
+    matches = [_ENTRY.fullmatch(entry)]
+    if matches == [None]:
+        matches = [re.fullmatch(_NUMBER, one) for one in entry.split(JOIN)]
+    tiles = [".".join(one.zfill(3) for one in match.groups() if one) for match in matches if match]
+    return JOIN.join(tiles) if len(set(tiles)) == len(matches) else None
+
+
+def tiles_of(entry: str) -> list[str]:
+    """Tile numbers of a job, or the one of a tile."""
+    return entry.split(JOIN)
+
+
+def related(entries: Iterable[str], jobs: Collection[str]) -> tuple[str, ...]:
+    """All that may bring the tiles of some entries: these, each tile by itself, and those of some jobs that have it."""
+    tiles = dict.fromkeys(tile for entry in entries for tile in (entry, *tiles_of(entry)))
+    return (*tiles, *(job for job in jobs if job not in tiles and not tiles.keys().isdisjoint(tiles_of(job))))
+
+
+def settle(entries: Collection[str], jobs: Iterable[str], newest: Callable[[str], int | None]) -> tuple[str, ...]:
+    """Find out whether tiles are to come each by itself or as part of a job.
+
+    ==============================  ========================================
+    complete                        a tile comes
+    ==============================  ========================================
+    it alone, or in one or several  in what has the newest archive
+    neither                         as its entry has it
+    ==============================  ========================================
+
+    Parameters
+    ----------
+    entries
+        Tiles and jobs.
+    jobs
+        Jobs that there are besides.
+    newest
+        Gives the date of the newest archive of a tile or a job; None if it is not complete.
+    """
+    in_jobs = defaultdict(list)
+    for job in dict.fromkeys([*jobs, *(one for one in entries if JOIN in one)]):
+        for tile in tiles_of(job):
+            in_jobs[tile].append(job)
+
+    def come() -> Iterator[str]:
+        for entry in entries:
+            for tile in tiles_of(entry):
+                dates = {one: newest(one) for one in (tile, *in_jobs[tile])} if tile in in_jobs else {}
+                complete = {one: date for one, date in dates.items() if date is not None}
+                yield max(complete, key=complete.__getitem__) if complete else entry
+
+    return tuple(dict.fromkeys(come())) if in_jobs else tuple(entries)
 
 
 def dashed(tile: str) -> str:

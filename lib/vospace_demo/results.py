@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieve.products import PRODUCTS_OF, archive_name
+from retrieve.tiles import tiles_of
 
 #: A block of 4 x 3 neighbouring tiles of the survey's W3 field.
 DEMO_TILES = tuple(f"{nnn}.{mmm}" for mmm in (290, 291, 292) for nnn in (240, 241, 242, 243))
@@ -35,7 +36,8 @@ TILE_WIDTH = 0.5  # degrees
 
 #: Makes a file, from a seed, the tile number and the start of the run.
 Content = Callable[[int, str, datetime], bytes]
-Member = tuple[str, Content]
+#: Path, tile and what makes the file.
+Member = tuple[str, str, Content]
 
 
 def run_date_of(tile: str) -> datetime:
@@ -56,6 +58,8 @@ def make_archives(
 
     Parameters
     ----------
+    tile
+        Its number; or the joined numbers of the tiles of a job.
     psf
         PSF model, ``psfex`` or ``mccd``.
     run_date
@@ -68,7 +72,13 @@ def make_archives(
     """
     started = (run_date or run_date_of(tile)).replace(tzinfo=UTC)
     return [
-        _pack(directory, product, tile, started, _members(product, tile, started, exposures, ccds))
+        _pack(
+            directory,
+            product,
+            tile,
+            started,
+            (member for one in tiles_of(tile) for member in _members(product, one, started, exposures, ccds)),
+        )
         for product in (PRODUCTS_OF[psf] if products is None else products)
     ]
 
@@ -83,9 +93,9 @@ def make_many(directory: Path, tiles: Iterable[str], psf: str) -> list[Path]:
     made = []
     for tile, product in itertools.product(tiles, PRODUCTS_OF[psf]):
         started = run_date_of(tile)
-        path, _ = next(_members(product, tile, started, exposures=1, ccds=1))
+        path, *_ = next(_members(product, tile, started, exposures=1, ccds=1))
         content = {"fits": _empty_fits, "png": _png}.get(path.rpartition(".")[2], _log)
-        made.append(_pack(directory, product, tile, started, [(path, content)]))
+        made.append(_pack(directory, product, tile, started, [(path, tile, content)]))
     return made
 
 
@@ -136,10 +146,10 @@ def _members(product: str, tile: str, started: datetime, exposures: int, ccds: i
         pairs = itertools.product(range(first, first + exposures), range(ccds))
         # A pattern without an exposure or a CCD gives one path again and again.
         for path in dict.fromkeys(pattern.format(exp=exp, ccd=ccd, **names) for exp, ccd in pairs):
-            yield f"output/{path}", content
+            yield f"output/{path}", tile, content
 
 
-def _pack(directory: Path, product: str, tile: str, started: datetime, members: Iterable[Member]) -> Path:
+def _pack(directory: Path, product: str, job: str, started: datetime, members: Iterable[Member]) -> Path:
     """Pack files as ``tar czf`` packs directories: each directory, then what is in it."""
     packed = io.BytesIO()
     mtime = int(started.timestamp())
@@ -148,7 +158,7 @@ def _pack(directory: Path, product: str, tile: str, started: datetime, members: 
         gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=mtime) as body,
         tarfile.open(fileobj=body, mode="w") as tar,
     ):
-        for path, make in members:
+        for path, tile, make in members:
             parent = tarfile.TarInfo(path.rpartition("/")[0])
             if parent.name not in parents:
                 parents.add(parent.name)
@@ -160,7 +170,7 @@ def _pack(directory: Path, product: str, tile: str, started: datetime, members: 
             tar.addfile(member, io.BytesIO(content))
     # The job uploads one archive after the other when all is done.
     uploaded = started + timedelta(minutes=45, seconds=7 * list(LAYOUT).index(product), milliseconds=123)
-    return _write(directory / archive_name(product, tile), packed.getvalue(), uploaded)
+    return _write(directory / archive_name(product, job), packed.getvalue(), uploaded)
 
 
 def _write(file: Path, content: bytes, date: datetime) -> Path:

@@ -10,6 +10,7 @@ from retrieve.host.messages import remark
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
 from retrieve.source.container import Container, Range, Wanted, Way
+from retrieve.tiles import JOIN
 from retrieve.wording import some
 
 #: Nodes that a container is taken to hold until it was listed whole.
@@ -119,7 +120,9 @@ def ask_for(
     if not tiles:
         return Wanted(matches, choose=lambda *_: (Way.NAMES, ()))
     names = [product.archive(tile) for tile in tiles for product in products]
-    divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS]
+    # Where jobs come among the tiles of a range hangs on the order of the service.
+    ways = tuple(one for one in container.ways if one is not Way.RANGES or not any(JOIN in tile for tile in tiles))
+    divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS] if Way.RANGES in ways else [[]]
     held, known_seconds = known
     few = min(max(_FEW, len(names) // 2), _MANY)
 
@@ -130,7 +133,7 @@ def ask_for(
         there = held if held > few else unknown
         usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
         a_node = known_seconds or usual if per_node is None else per_node
-        costs = Costs(container.ways, there, a_node, latency, settings.page, settings.jobs)
+        costs = Costs(ways, there, a_node, latency, settings.page, settings.jobs)
 
         def price(ranges: Sequence[Range]) -> float:
             nodes = [one.nodes for one in ranges]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from retrieve.archives import Archive
 from retrieve.products import ProductSet
 from retrieve.source.container import Listing, Way
 from retrieve.stamps.stamps import Stamp
+from retrieve.tiles import JOIN, settle
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ class Availability:
     def full(self) -> int:
         """The bits of a complete tile."""
         return (1 << len(self.products)) - 1
+
+    def jobs(self) -> list[str]:
+        """Jobs of several tiles of which there is anything anywhere."""
+        return [one for one in self.tiles() if JOIN in one]
+
+    def settled(self, entries: Collection[str]) -> tuple[str, ...]:
+        """Tiles, or the jobs of several tiles in which they are to come."""
+
+        def newest(tile: str) -> int | None:
+            return self.chosen(tile).date_ns(tile) if self.is_complete(tile) else None
+
+        return settle(entries, self.jobs(), newest)
 
     def tiles(self) -> set[str]:
         """Tiles of which there is anything anywhere."""

@@ -16,10 +16,11 @@ from retrieve.settings import UNFINISHED, Settings
 from retrieve.source.container import Container, Listing, Wanted, Way
 from retrieve.source.listing import PartsError
 from retrieve.source.opening import open_containers
+from retrieve.stamps.inventory import settled
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps
 from retrieve.standing.survey import UNPACKED, goal
-from retrieve.tiles import EVERY, TileList, read_lists, union
+from retrieve.tiles import EVERY, JOIN, TileList, read_lists, related, union
 from retrieve.wording import printable, share, some, table
 
 #: Containers in a container that are named.
@@ -27,12 +28,13 @@ NAMED = 3
 
 
 class _Look(NamedTuple):
-    """What a listing showed of which tiles, and the record of the one before."""
+    """What a listing showed of the tiles that were asked for, and of all that may bring them; the record before it."""
 
     now: Availability
     listings: list[Listing]
     lists: tuple[TileList, ...]
     tiles: tuple[str, ...]
+    related: tuple[str, ...]
     record: ListingRecord
 
 
@@ -41,8 +43,8 @@ def main(settings: Settings) -> int:
     lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)
-        changed = write_stamps(found.now, found.tiles, stamps, found.record)
-        found.record.write(found.now, found.listings, found.tiles)
+        changed = write_stamps(found.now, found.related, stamps, found.record)
+        found.record.write(found.now, found.listings, found.related)
         _remember(settings)
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
@@ -53,7 +55,7 @@ def foretell(settings: Settings) -> int:
     """List the containers, and say how many stamps there would be to write."""
     lists, containers, stamps = _begin(settings)
     found = _look(lists, containers, stamps, settings)
-    changed = count_changes(found.now, found.tiles, stamps, found.record)
+    changed = count_changes(found.now, found.related, stamps, found.record)
     _show(settings, found, changed, f"{some(changed, 'tile')} to be stamped anew")
     return 0
 
@@ -69,7 +71,8 @@ def _look(
 ) -> _Look:
     products = settings.product_set()
     record = ListingRecord(stamps.listing, products)
-    asked = None if lists is None else _to_ask_for(union(lists), stamps, settings)
+    tiles = None if lists is None else _to_ask_for(union(lists), stamps, settings)
+    asked = None if tiles is None else related(tiles, stamps.jobs())
     listings = [
         list_container(one, ask_for(asked, one, products, record.held(one.uri), settings), settings)
         for one in containers
@@ -78,21 +81,24 @@ def _look(
     now = Availability(products, found)
     if lists is None:
         lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
-    tiles = union(lists) if asked is None else asked
+    if tiles is None or asked is None:
+        tiles = asked = union(lists)
     for place, container in enumerate(containers):
         try:
-            _check(container, listings[place], found[place], tiles, record, settings)
+            _check(container, listings[place], found[place], asked, record, settings)
         except PartsError as error:
             listings[place] = _list_whole(container, error, settings)
             found[place] = Contents.of(container.uri, listings[place], products)
-            _check(container, listings[place], found[place], tiles, record, settings)
-    return _Look(now, listings, lists, tiles, record)
+            _check(container, listings[place], found[place], asked, record, settings)
+    lists = tuple(TileList(one.name, now.settled(one.tiles)) for one in lists)
+    return _Look(now, listings, lists, now.settled(tiles), related(asked, now.jobs()), record)
 
 
 def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:
     """All tiles; or those for which there is something left to do, if `UNFINISHED` says so."""
     if not os.environ.get(UNFINISHED):
         return tiles
+    tiles = settled(tiles, stamps)
     available = stamps.tiles(AVAILABLE)
     done = stamps.tiles(EXTRACTED if goal(settings) == UNPACKED else DOWNLOADED)
     return tuple(tile for tile in tiles if tile not in available or done.get(tile, 0) < available[tile])
@@ -136,11 +142,12 @@ def _remember(settings: Settings) -> None:
 
 
 def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[str, Any]:
-    now, listings, lists, tiles, _ = found
+    now, listings, lists, tiles = found[:4]
     done = set(union(lists)) - set(tiles)
     complete = {one.name: sum(tile in done or now.is_complete(tile) for tile in one.tiles) for one in lists}
     counts = {name: len(done) + count for name, count in now.counts(tiles).items()}
     chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
+    jobs = sum(JOIN in tile for tile in union(lists))
     complete_in = {contents.source: chosen.count(contents.source) for contents in now.contents}
     data = {
         "sources": [
@@ -164,6 +171,7 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
         settings,
         text=[
             *(f"{one.name}: {share(complete[one.name], len(one.tiles))} complete" for one in lists),
+            *([f"{some(jobs, 'job')} of several tiles among them, each counted once"] if jobs else []),
             *table((name, str(count)) for name, count in counts.items()),
             *(
                 f"from '{source}': {some(count, 'complete tile')}{_also(source, listing)}"

@@ -8,6 +8,7 @@ from typing import Any
 from retrieve.host.lock import held
 from retrieve.host.messages import shorten, show
 from retrieve.settings import Settings
+from retrieve.stamps.inventory import settled
 from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
 from retrieve.standing.story import tell
@@ -21,8 +22,8 @@ def main(settings: Settings) -> int:
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
     stamps.check_listed()
-    if tile := only_tile(settings.tiles):
-        story = tell(tile, settings, stamps)
+    if (tile := only_tile(settings.tiles)) and len(come := settled((tile,), stamps)) == 1:
+        story = tell(come[0], settings, stamps)
         show(settings, story.lines(), story.data())
         return 0
     found = survey(settings, stamps)

@@ -21,7 +21,7 @@ from retrieve.source.container import Listing, Wanted
 from retrieve.source.directory import Directory
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
-from retrieve.tiles import EVERY, TileList, read_lists, union
+from retrieve.tiles import EVERY, TileList, read_lists, related, union
 from retrieve.wording import share
 
 EXAMPLES = """\
@@ -40,9 +40,10 @@ def main(options: argparse.Namespace) -> int:
     if options.extension != "tgz":
         products = named_files(products, options.extension)
     lists = read_lists(settings.tiles)
-    now = _survey(settings, products, union(lists or ()))
+    now = _survey(settings, products, related(union(lists or ()), ()))
     if lists is None:
         lists = (TileList(EVERY, tuple(sorted(now.tiles()))),)
+    lists = tuple(TileList(one.name, now.settled(one.tiles)) for one in lists)
     for one in lists:
         print(f"{one.name}: {share(sum(map(now.is_complete, one.tiles)), len(one.tiles))} complete")
     lacking = [tile for tile in union(lists) if not now.is_complete(tile)]

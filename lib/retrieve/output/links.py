@@ -10,7 +10,7 @@ from pathlib import Path
 from retrieve.errors import RetrieveError
 from retrieve.host.disk import write_whole
 from retrieve.output.tree import OUTPUT
-from retrieve.products import LINKS, expected_file
+from retrieve.products import LINKS, expected_files
 from retrieve.stamps.members import OBSOLETE, read_members
 from retrieve.stamps.stamps import EXTRACTED, Stamps
 
@@ -49,18 +49,16 @@ def wanted_links(tiles: list[str], stamps: Stamps, product: str) -> tuple[dict[s
         if tile not in extracted:
             continue
         paths = [
-            (one.date, path)
+            (one.date, path, name)
             for archive, one in read_members(stamps, tile).items()
             if archive != OBSOLETE
-            for name in [expected_file(archive, tile)]
+            for name in expected_files(archive, tile)
             for path in one.files
-            if name and name.startswith(f"{product}-") and path.endswith(f"/{name}")
+            if name.startswith(f"{product}-") and path.endswith(f"/{name}")
         ]
-        if paths:
-            # Should there be two runs, the later one counts: the dates are in the names of their directories.
-            newest = max(paths)[1]
-            wanted[newest.rpartition("/")[2]] = newest
-        else:
+        # Should there be two runs, the later one counts: the dates are in the names of their directories.
+        wanted |= {name: path for _, path, name in sorted(paths)}
+        if not paths:
             without.append(tile)
     return wanted, [tile for tile in tiles if tile not in extracted], without
 

@@ -19,6 +19,7 @@ from retrieve.settings import Settings
 from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
 from retrieve.standing.survey import AT_SOURCE, DAMAGED, FAILED, NEWER, STATES, Survey, goal, survey
+from retrieve.tiles import tiles_of
 from retrieve.wording import size, some, span
 
 #: What the page is made of.
@@ -40,8 +41,8 @@ def look(settings: Settings) -> Survey:
     stamps = Stamps(settings.stamps, settings.product_set().model)
     stamps.check_listed()
     found = survey(settings, stamps)
-    off_sky = [one.tile for one in found.tiles if not is_on_sky(one.tile)]
-    if len(off_sky) == len(found.tiles):
+    off_sky = [tile for one in found.tiles for tile in tiles_of(one.tile) if not is_on_sky(tile)]
+    if len(off_sky) == sum(len(tiles_of(one.tile)) for one in found.tiles):
         raise RetrieveError(f"no tile of '{settings.tiles}' is on the sky; give TILES a list of tiles such as 182.308")
     if off_sky:
         complain(f"{some(len(off_sky), 'tile')} not on the sky, such as '{off_sky[0]}'; correct the list")
@@ -50,7 +51,10 @@ def look(settings: Settings) -> Survey:
 
 def groups(found: Survey) -> Groups:
     """Group the tiles that are on the sky by state."""
-    return {state: [one.tile for one in found.tiles if one.state == state and is_on_sky(one.tile)] for state in STATES}
+    states: Groups = {state: [] for state in STATES}
+    for one in found.tiles:
+        states[one.state] += filter(is_on_sky, tiles_of(one.tile))
+    return states
 
 
 def headline(found: Survey, settings: Settings) -> str:
@@ -111,13 +115,15 @@ def _colours() -> str:
 
 def _data(found: Survey) -> str:
     """Write the tiles as JSON: those of a state together, as the map has them; any that is not on the sky last."""
-    tiles = sorted(found.tiles, key=lambda one: (STATES.index(one.state), not is_on_sky(one.tile), one.tile))
-    where = centres(one.tile for one in tiles if is_on_sky(one.tile))
+    # A job of several tiles is a row for each of them.
+    tiles = [(tile, one) for one in found.tiles for tile in tiles_of(one.tile)]
+    tiles.sort(key=lambda pair: (STATES.index(pair[1].state), not is_on_sky(pair[0])))
+    where = centres(tile for tile, _ in tiles if is_on_sky(tile))
     places = zip(where.ra.deg.round(3).tolist(), where.dec.deg.tolist(), strict=True)
     rows = [
-        [one.tile, STATES.index(one.state), one.why, one.bytes, one.date[:16].replace("T", " ")]
-        + ([*next(places)] if is_on_sky(one.tile) else [None, None])
-        for one in tiles
+        [tile, STATES.index(one.state), one.why, one.bytes, one.date[:16].replace("T", " ")]
+        + ([*next(places)] if is_on_sky(tile) else [None, None])
+        for tile, one in tiles
     ]
     text = json.dumps({"states": STATES, "tiles": rows}, separators=(",", ":"), ensure_ascii=False)
     # Nothing in it may end the element that it is in.

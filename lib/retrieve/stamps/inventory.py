@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from retrieve.host.disk import look, scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
-from retrieve.tiles import read_lists, union
+from retrieve.tiles import read_lists, settle, union
 
 
 def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
@@ -26,7 +26,13 @@ def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
         tiles = set(union(lists))
     else:
         tiles = {tile for state in (AVAILABLE, INCOMPLETE, DOWNLOADED) for tile in stamps.tiles(state)}
-    return sorted(filter(settings.shard.owns, tiles) if settings.shard else tiles)
+    come = settled(tiles, stamps)
+    return sorted(filter(settings.shard.owns, come) if settings.shard else come)
+
+
+def settled(tiles: Collection[str], stamps: Stamps) -> tuple[str, ...]:
+    """Tiles, or the jobs of several tiles in which they are to come."""
+    return settle(tiles, stamps.jobs(), lambda one: stamps.mtime_ns(AVAILABLE, one))
 
 
 def held_archives(settings: Settings) -> dict[str, LocalFile]:

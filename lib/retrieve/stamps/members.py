@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retrieve.products import expected_file
+from retrieve.products import expected_files
 from retrieve.stamps.stamps import Stamps
 
 #: Directory of the lists, beside the directories of stamps.
@@ -59,12 +59,13 @@ def paths_of(members: Members) -> set[str]:
 
 
 def without_file(members: Members, tile: str) -> dict[str, str]:
-    """Archives that do not hold the file for which they are there, and its name."""
-    return {
-        name: wanted
-        for name, one in members.items()
-        if (wanted := expected_file(name, tile)) and not any(path.endswith(f"/{wanted}") for path in one.files)
-    }
+    """Archives that do not hold each file for which they are there, and the name of one that is lacking."""
+    lacking: dict[str, str] = {}
+    for name, one in members.items():
+        for wanted in expected_files(name, tile):
+            if not any(path.endswith(f"/{wanted}") for path in one.files):
+                lacking[name] = wanted
+    return lacking
 
 
 def pack(members: Members) -> bytes:

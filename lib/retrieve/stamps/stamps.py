@@ -20,6 +20,7 @@ from retrieve.host.lock import lock
 from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
 from retrieve.stamps.lines import NONE, ONLY, read_stamp
+from retrieve.tiles import JOIN
 
 #: The states of a tile, which are the names of the directories of stamps.
 AVAILABLE, INCOMPLETE, UNFINISHED, DOWNLOADED, EXTRACTED, MISSING = (
@@ -152,6 +153,10 @@ class Stamps:
         """Tiles in a state, and the mtime of their stamps in nanoseconds."""
         there = look(self.directory / state, lambda name: not name.startswith("."))
         return {name: status.st_mtime_ns for name, status in there}
+
+    def jobs(self) -> list[str]:
+        """Jobs of several tiles that are complete at the source."""
+        return [name for name, _ in look(self.directory / AVAILABLE, lambda name: JOIN in name and name[0] != ".")]
 
     def count(self, state: str) -> int:
         """Number of tiles in a state."""
