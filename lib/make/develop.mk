@@ -1,7 +1,10 @@
 # Targets for who works on the toolkit itself.
 
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: test test-again soak bench bench-short lint lock settings
+.PHONY: version test test-again soak bench bench-short lint lock settings
+
+version: ## which version this is; needs no Python
+	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
 
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 	@$(PYTEST) -n auto

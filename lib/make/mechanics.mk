@@ -18,7 +18,7 @@ ifneq (,$(if $(wildcard $(TOKEN)),,$(filter environment%,$(origin TOKEN))))
 endif
 # Of the verbs, Python says which have one.
 DRY     := $(filter yes,$(DRYRUN))
-NOT_DRY := $(if $(DRY),$(filter-out $(VERBS) sync help help-all,$(MAKECMDGOALS)))
+NOT_DRY := $(if $(DRY),$(filter-out $(VERBS) sync version help help-all,$(MAKECMDGOALS)))
 ifneq (,$(NOT_DRY))
   $(error '$(firstword $(NOT_DRY))' has no dry run; leave out DRYRUN=yes)
 endif

@@ -2,7 +2,7 @@
 
 import sys
 
-#: As in pyproject.toml.
+#: Of the toolkit, the only place where it is written: pyproject.toml and `make version` read it here.
 VERSION = "0.1.0"
 
 if sys.version_info < (3, 11):  # noqa: UP036 - PYTHON is the user's choice

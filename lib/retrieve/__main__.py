@@ -12,7 +12,7 @@ import pkgutil
 import sys
 from dataclasses import replace
 
-from retrieve import commands
+from retrieve import VERSION, commands
 from retrieve.errors import SettingError
 from retrieve.host.program import run
 from retrieve.settings import Settings
@@ -22,8 +22,12 @@ from retrieve.shards import shard_of
 def main(words: list[str]) -> int:
     """Run one verb and return its exit status: 0 done, 1 some tiles failed, 2 it could not start."""
     verbs = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    usage = f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'"
+    if words[:1] in (["-h"], ["--help"]):
+        print(f"{usage}\nversion {VERSION}")
+        return 0
     if not words or words[0] not in verbs:
-        print(f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'", file=sys.stderr)
+        print(usage, file=sys.stderr)
         return 2
     settings = _settings(*words)
     module = importlib.import_module(f"retrieve.commands.{words[0]}")

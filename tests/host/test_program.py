@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -129,7 +127,3 @@ def test_a_mistake_of_ours_is_to_be_reported() -> None:
     assert done.returncode == 2
     assert "KeyError: 'no'" in done.stderr
     assert re.search(REPORT.format(name="it"), done.stderr, re.M), done.stderr
-
-
-def test_the_version_is_that_of_the_project() -> None:
-    assert tomllib.loads(Path(HERE, "pyproject.toml").read_text())["project"]["version"] == VERSION

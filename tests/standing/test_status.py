@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jsonschema
 
+from retrieve import VERSION
 from retrieve.archives import date_of
 from retrieve.commands import status as status_verb
 from retrieve.settings import Settings
@@ -55,7 +56,7 @@ def state(site: Site, tile: str) -> tuple[str, str]:
     below = {"STAMPS": "stamps", "ARCHIVES": "archives", "TILES": "tile_numbers.txt"}
     settings = Settings.parse([f"{name}={site.directory / path}" for name, path in below.items()])
     story = tell(tile, settings, Stamps(settings.stamps, "mccd")).data()
-    jsonschema.validate(story, SCHEMA)
+    jsonschema.validate({"version": VERSION, **story}, SCHEMA)
     return story["state"], story["why"]
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 
+from retrieve import VERSION
 from retrieve.settings import Settings
 from retrieve.wording import some
 
@@ -16,7 +17,7 @@ _SHOWN = 20
 def show(settings: Settings, text: Iterable[str], data: Mapping[str, object]) -> None:
     """Print the result in the format that is set."""
     if settings.format == "json":
-        print(json.dumps(data, indent=2))
+        print(json.dumps({"version": VERSION, **data}, indent=2))
     else:
         for line in text:
             print(line)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+from retrieve import VERSION
 from retrieve.errors import SettingError
 from retrieve.host.program import run as run_program
 from retrieve.products import PRODUCTS_OF
@@ -36,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=name,
             description=description,
-            epilog=f"examples:\n{examples}",
+            epilog=f"examples:\n{examples}\nversion {VERSION}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.add_argument("-p", "--psf", default="mccd", metavar="PSF", help=f"{' or '.join(PRODUCTS_OF)} (mccd)")

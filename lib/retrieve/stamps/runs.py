@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from retrieve import VERSION
 from retrieve.errors import remedy
 from retrieve.host.messages import complain
 from retrieve.host.program import Interrupt
@@ -52,6 +53,8 @@ class Run:
         Number of stamps by state when it ended.
     result
         What it did, in counts; ``failed`` has the problem of each tile that failed, ``error`` what ended the run.
+    version
+        Of the toolkit; empty for one that did not write it down.
     """
 
     verb: str
@@ -62,6 +65,7 @@ class Run:
     settings: dict[str, str] = field(default_factory=dict)
     tiles: dict[str, int] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
 
     @property
     def end(self) -> datetime:
@@ -146,6 +150,7 @@ class Recorder:
             {name: value for name, value in self._settings.telling().items() if name not in _PRIVATE},
             {state: self._stamps.count(state) for state in (AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED)},
             result,
+            VERSION,
         )
         try:
             _append_line(path, run.line().encode())

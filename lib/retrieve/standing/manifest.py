@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from retrieve import VERSION
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, listed_tiles
 from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
@@ -118,7 +118,7 @@ def table_of(manifest: Manifest, settings: Settings) -> Table:
         "containers": sorted({row.uri.rpartition("/")[0] for row in rows}),
         "psf_model": settings.psf,
         "tile_lists": settings.tiles,
-        "toolkit": f"retrieve {_version()}",
+        "toolkit": f"retrieve {VERSION}",
         "written": _iso(datetime.now(UTC)),
         "tiles": len({row.tile for row in rows}),
         "archives": len(rows),
@@ -141,10 +141,3 @@ def _uri(source: str) -> str:
 def _iso(time: datetime | None) -> str:
     """Write a time as the source writes its dates: in UTC, without saying so."""
     return f"{time:%FT%T}" if time else ""
-
-
-def _version() -> str:
-    """Version of the toolkit, which runs from its checkout."""
-    return tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-        "version"
-    ]
