@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from retrieve.products import PRODUCTS_OF
 from support import watched
-from support.site import RESULTS, TILES, Site, Snapshots, environment
+from support.site import HERE, RESULTS, TILES, Site, Snapshots, environment
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
 
@@ -27,13 +28,28 @@ watched.watch()
 
 @pytest.fixture(scope="session", autouse=True)
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Python that reports what no process may do; here is what is found while fixtures of a whole module are made."""
+    """Two Pythons that report what no process may do; here is what is found while fixtures of a whole module are made.
+
+    One is started for each command. The other stands ready for what `bin/retrieve` asks of it: see `support.ready`.
+    """
     place = tmp_path_factory.mktemp("bin")
-    script, report = place / "python", place / "breaches"
-    script.write_text(f"""#!/bin/sh\nexec '{sys.executable}' -P '{watched.__file__}' "$@"\n""")
-    script.chmod(0o755)
-    os.environ |= {watched.PYTHON: str(script), watched.BREACHES: str(report)}
-    yield
+    alone, ready, report, socket = place / "python", place / "ready", place / "breaches", place / "socket"
+    alone.write_text(f"""#!/bin/sh\nexec '{sys.executable}' -P '{watched.__file__}' "$@"\n""")
+    ready.write_text(f"""#!/bin/sh
+case "$PYTHONUTF8 $1 $2" in
+    '1 -m retrieve'*) shift; exec '{sys.executable}' -IS '{HERE}/tests/support/ready.py' '{socket}' "$@" ;;
+    *) exec '{alone}' "$@" ;;
+esac
+""")
+    for script in alone, ready:
+        script.chmod(0o755)
+    os.environ |= {watched.PYTHON: str(alone), watched.READY: str(ready), watched.BREACHES: str(report)}
+    own = {"PYTHONPATH": f"{HERE}/tests", "HOME": str(place), "OPENBLAS_NUM_THREADS": "1"}
+    server = [sys.executable, "-X", "utf8", "-P", "-m", "support.ready", str(socket)]
+    with subprocess.Popen(server, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout.readline()
+        yield
+        started.stdin.close()
     assert not report.exists(), report.read_text()
 
 

@@ -1,7 +1,7 @@
 """`watched.py -m MODULE …`: run a module as Python's `-m` does, and report what no process may do.
 
-The Python that make calls in the tests is this one (see `conftest.python`), and pytest watches itself. What goes to the
-file that `BREACHES` names fails the test.
+The Pythons that make calls in the tests watch themselves by this (see `conftest.python`), and so does pytest. What goes
+to the file that `BREACHES` names fails the test.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import runpy
 import socket
 import sys
 
-#: Variables: where to report to, and the Python that the tests give to make.
-BREACHES, PYTHON = "RETRIEVE_TEST_BREACHES", "RETRIEVE_TEST_PYTHON"
+#: Variables: where to report to, and the Pythons that the tests give to make, see `conftest.python`.
+BREACHES, PYTHON, READY = "RETRIEVE_TEST_BREACHES", "RETRIEVE_TEST_PYTHON", "RETRIEVE_TEST_READY"
 
 
 def report(what: str) -> None:
