@@ -21,7 +21,9 @@ from vospace_demo.server import VOSpace
 
 # Tests that a shell started in the background would have what they start ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
+# `make test-again N=20` would tell the makes of the tests of its settings.
+for inherited in "MAKEFLAGS", "MAKELEVEL", "MFLAGS":
+    os.environ.pop(inherited, None)
 
 watched.watch()
 
