@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieve.errors import SettingError
-from retrieve.tiles import JOIN, dashed, tiles_of
+from retrieve.tiles import EXPOSURE, JOIN, TILE, Unit, dashed, tiles_of
 
 _OF_EVERY_MODEL = ("final_cat", "pipeline_flag", "logs", "setools_mask", "setools_stat", "setools_plot")
 
@@ -30,7 +30,9 @@ LINKS: dict[str, tuple[str, str]] = {
 }
 
 #: Stands for the tile number in a pattern of file names.
-PLACE = "{tile}"
+PLACE = TILE.place
+#: What a pattern may begin with that names a container of its own.
+_CONTAINER = re.compile("(vos|vault|arc):|/")
 
 
 def archive_name(product: str, tile: str) -> str:
@@ -48,28 +50,34 @@ def expected_files(archive: str, tile: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Product:
-    """One of the files that make a tile complete.
+    """One of the files that make a tile complete, or an exposure.
 
     Attributes
     ----------
     name
         The product's name, such as ``final_cat``; the pattern itself where the user gave patterns.
     pattern
-        File name at the source, with `PLACE` where the tile number goes.
+        File name at the source, with the `place` of the unit where the number goes.
     separator
         What stands between the two halves of the tile number in the file name.
     of_jobs
         A file may be that of a job of several tiles.
+    unit
+        Whether it is of tiles or exposures.
+    container
+        Container that it is in; empty if it is in that of ``INPUT_PATH``.
     """
 
     name: str
     pattern: str
     separator: str = "."
     of_jobs: bool = False
+    unit: Unit = TILE
+    container: str = ""
 
     def archive(self, tile: str) -> str:
-        """File name of this product for a tile number in the form ``182.308``."""
-        return self.pattern.replace(PLACE, tile.replace(".", self.separator))
+        """File name of this product for a tile number in the form ``182.308``, or an exposure number."""
+        return self.pattern.replace(self.unit.place, tile.replace(".", self.separator))
 
     def matcher(self, *, of_jobs: bool = False) -> re.Pattern[str]:
         """Compile a pattern for ``fullmatch`` on a file name; group 1 is the tile number as it stands there.
@@ -79,8 +87,8 @@ class Product:
         of_jobs
             Whether a job's archives match, too: if there are any.
         """
-        parts = map(re.escape, self.pattern.split(PLACE))
-        number = f"[0-9]{{3}}[{self.separator}][0-9]{{3}}"
+        parts = map(re.escape, self.pattern.split(self.unit.place))
+        number = self.unit.number.replace(".", f"[{self.separator}]")
         others = f"(?:{JOIN}{number})*" if of_jobs and self.of_jobs else ""
         return re.compile(f"({number}{others})".join(parts))
 
@@ -92,7 +100,7 @@ class ProductSet:
     Attributes
     ----------
     model
-        The PSF model, or ``files`` where the user gave file-name patterns; names the directory of stamps.
+        The PSF model; ``files`` or ``exposures`` where the user gave file-name patterns; names the directory of stamps.
     products
         In the order in which a tile's stamp lists them.
     """
@@ -100,11 +108,23 @@ class ProductSet:
     model: str
     products: tuple[Product, ...]
 
+    @property
+    def unit(self) -> Unit:
+        """Whether they are of tiles or exposures."""
+        return self.products[0].unit
+
     def __iter__(self) -> Iterator[Product]:
         return iter(self.products)
 
     def __len__(self) -> int:
         return len(self.products)
+
+    def source(self, name: str, usual: str) -> str:
+        """URI of the container that an archive comes from: that of its product, or else the usual one of its tile."""
+        if not any(one.container for one in self):
+            return usual
+        found = self.matcher().fullmatch(name)
+        return (found and found.lastindex and self.products[found.lastindex - 1].container) or usual
 
     def matcher(self) -> re.Pattern[str]:
         """Compile a pattern for ``fullmatch`` on a file name, be it of a tile or of a job.
@@ -123,8 +143,8 @@ def product_set(psf: str, selection: str) -> ProductSet:
     psf
         The PSF model, ``psfex`` or ``mccd``.
     selection
-        Empty for all products of the model; else some of their names, or file-name patterns with
-        ``{tile}``, separated by white space.
+        Empty for all products of the model; else some of their names, or file-name patterns with ``{tile}`` or
+        ``{exposure}``, each with its container before it or not, separated by white space.
 
     Raises
     ------
@@ -170,10 +190,20 @@ def named_files(products: ProductSet, extension: str) -> ProductSet:
 
 
 def _pattern_set(words: tuple[str, ...]) -> ProductSet:
+    unit = EXPOSURE if EXPOSURE.place in "".join(words) else TILE
+    products: dict[str, Product] = {}
     for word in words:
-        if word.count(PLACE) != 1 or word.replace(PLACE, "").count("{") or "/" in word:
+        container, slash, name = word.rpartition("/")
+        if (
+            name.count(unit.place) != 1
+            or word.replace(unit.place, "").count("{")
+            or (slash and not _CONTAINER.match(word))
+        ):
             raise SettingError(
-                f"bad file-name pattern '{word}' in PRODUCTS; each needs {PLACE} exactly once and no '/', "
-                "and patterns and product names do not mix"
+                f"bad file-name pattern '{word}' in PRODUCTS; each needs {unit.place} exactly once, no '/' but "
+                "after its container, vos:… or a directory from / on, and patterns and product names do not mix"
             )
-    return ProductSet("files", tuple(Product(word, word) for word in words))
+        if name in products:
+            raise SettingError(f"'{name}' is twice in PRODUCTS; files of one name must be from one container")
+        products[name] = Product(name, name, unit=unit, container=container)
+    return ProductSet("files" if unit is TILE else "exposures", tuple(products.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from retrieve.errors import SettingError
 from retrieve.products import ProductSet, product_set
 from retrieve.selection import Selection
 from retrieve.shards import Shard, parse_shard
+from retrieve.tiles import TileList, Unit, read_lists
+from retrieve.wording import some
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "TOKEN", "INSECURE")
@@ -145,7 +147,7 @@ class Settings:
         "vos:cfis/cosmostat/kilbinger/results", "container (vos:, vault:, arc:) or a directory", _container
     )
     tiles: str = _setting("tile_numbers.txt", "tile numbers, list files, directories of lists, or all", _words)
-    products: str = _setting("", "some of the PSF model's products, or file names with {tile}; empty: all")
+    products: str = _setting("", "some of the model's products, or file names with {tile} or {exposure}; empty: all")
     dryrun: bool = _setting("no", "yes: say what would be done, and change nothing", _yes)
     partial: bool = _setting("no", "yes: fetch what there is of incomplete tiles, too", _yes)
     archives: Path = _setting("archives", "where the archives are kept", _path)
@@ -161,6 +163,7 @@ class Settings:
     timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)
     retries: int = _setting("5", "how many times a failed request is made again", _whole)
     rate: float = _setting("", "total bytes per second: 500k, 20M; empty: no limit", _rate)
+    headers: bool = _setting("no", "yes: exposures reads the headers of images that are not here at the source", _yes)
     force: bool = _setting("no", "yes: go on although it may not fit, or is beyond the limits of unpacking", _yes)
     every: float = _setting("10m", "pause between two rounds of watch: 30s, 10m, 1h", _pause)
     goal: str = _setting(
@@ -225,6 +228,44 @@ class Settings:
     def product_set(self) -> ProductSet:
         """Products that `psf` and `products` stand for."""
         return product_set(self.psf, self.products)
+
+    @property
+    def unit(self) -> Unit:
+        """What the run is about: tiles or exposures."""
+        return self.product_set().unit
+
+    def counted(self, count: int) -> str:
+        """Write a number of tiles, or exposures, with its noun."""
+        return some(count, self.unit.name)
+
+    def lists(self) -> tuple[TileList, ...] | None:
+        """Read what `tiles` names; see `read_lists`."""
+        return read_lists(self.tiles, self.unit)
+
+    def sources(self) -> dict[str, ProductSet]:
+        """Which products each container is to have: those that `input_path` names come first.
+
+        Raises
+        ------
+        SettingError
+            If `input_path` names none, or some of which a product has one of its own.
+        """
+        products, path = self.product_set(), self.input_path
+        own = dict.fromkeys(one.container for one in products if one.container)
+        words = [path] if Path(path).is_dir() else [word.rstrip("/") for word in path.split()]
+        if all(one.container for one in products):
+            words = []
+        elif not words:
+            raise SettingError("INPUT_PATH names no container; give it vos:…, arc:… or a directory")
+        elif len(words) > 1 and own.keys() & set(words):
+            raise SettingError("PRODUCTS names a container of INPUT_PATH, too; leave it out of one of them")
+        return {
+            uri: replace(
+                products,
+                products=tuple(one for one in products if one.container == uri or (uri in words and not one.container)),
+            )
+            for uri in dict.fromkeys([*words, *own])
+        }
 
     def makefile(self) -> str:
         """Write the remembered settings for Make: a line each, which the command line and the environment outdo."""

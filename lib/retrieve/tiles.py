@@ -1,4 +1,7 @@
-"""Tile numbers and the list files that hold them.
+"""Tile numbers and exposure numbers, and the list files that hold them.
+
+A run is about units of one kind: tiles, unless its products are those of exposures. What holds of a tile holds of an
+exposure, but for its number, which tells no position, and that no job has it.
 
 ShapePipe's `job_sp` may take several tiles, and names the archives of such a job by their joined numbers, as in
 ``283.247_214.242``. A job goes wherever a tile goes.
@@ -22,6 +25,8 @@ _NAME = (
     r"(?:[A-Za-z]+[._-])+(?:([0-9]{3})[.-]([0-9]{3})|([0-9]{1,3})_([0-9]{1,3}))(?:\.[a-z])?(?:\.weight)?\.fits(?:\.fz)?"
 )
 _ENTRY = re.compile(f"{_NUMBER}|{_NAME}")
+#: An exposure, with what CFHT writes after its number: the letter of its processing, or the name of one of its files.
+_EXPOSURE = re.compile(r"([0-9]{7})[a-z]?(?:\.(?:weight|flag))?(?:\.fits(?:\.fz)?)?")
 #: What joins the tile numbers of a job.
 JOIN = "_"
 #: What stands between the columns of a list.
@@ -29,7 +34,6 @@ _BETWEEN = re.compile(r"[\s,;]+")
 
 #: The value of ``TILES`` that stands for every tile found at the source.
 EVERY = "all"
-_WHAT = f"a list file, a directory of them, tiles such as 182.308, or {EVERY}"
 
 
 def parse_tile(entry: str) -> str | None:
@@ -56,6 +60,60 @@ def parse_tile(entry: str) -> str | None:
         matches = [re.fullmatch(_NUMBER, one) for one in entry.split(JOIN)]
     tiles = [".".join(one.zfill(3) for one in match.groups() if one) for match in matches if match]
     return JOIN.join(tiles) if len(set(tiles)) == len(matches) else None
+
+
+def parse_exposure(entry: str) -> str | None:
+    """Exposure number of one entry of a list, in the form ``2243881``; None if it is not an exposure for certain.
+
+    ====================================================  ===============
+    entry                                                 exposure number
+    ====================================================  ===============
+    2243881, 2243881p                                     2243881
+    2243881p.fits.fz, 2243881p.weight.fits.fz             2243881
+    224388, 2243881pp, 182.308, anything else             none
+    ====================================================  ===============
+    """
+    match = _EXPOSURE.fullmatch(entry)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a run is about: tiles or exposures.
+
+    Attributes
+    ----------
+    name
+        What one of them is called, and where its number goes in a pattern of file names.
+    number
+        Regular expression of the number, with ``.`` for whatever stands between the halves of a tile number.
+    parse
+        Reads the number out of an entry of a list; None if it is not one.
+    example
+        Such a number.
+    forms
+        How it may stand in a list.
+    """
+
+    name: str
+    number: str
+    parse: Callable[[str], str | None]
+    example: str
+    forms: str
+
+    @property
+    def place(self) -> str:
+        """Stands for the number in a pattern of file names."""
+        return f"{{{self.name}}}"
+
+    @property
+    def one(self) -> str:
+        """The name with its article."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
+
+TILE = Unit("tile", "[0-9]{3}.[0-9]{3}", parse_tile, "182.308", "182.308, 182-308 or CFIS.182.308.r.fits")
+EXPOSURE = Unit("exposure", "[0-9]{7}", parse_exposure, "2243881", "2243881, 2243881p or 2243881p.fits.fz")
 
 
 def tiles_of(entry: str) -> list[str]:
@@ -124,8 +182,8 @@ class TileList:
     tiles: tuple[str, ...]
 
 
-def read_list(path: Path) -> TileList:
-    """Read a list file: a tile per line.
+def read_list(path: Path, unit: Unit = TILE) -> TileList:
+    """Read a list file: a tile per line, or an exposure.
 
     ========================================  ================================================
     line, up to a ``#``                       is
@@ -146,26 +204,28 @@ def read_list(path: Path) -> TileList:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SettingError(f"cannot read tile list '{path}': {error.strerror}; give TILES {_WHAT}") from error
+        raise SettingError(
+            f"cannot read {unit.name} list '{path}': {error.strerror}; give TILES {_what(unit)}"
+        ) from error
     except UnicodeDecodeError as error:
-        raise SettingError(f"tile list '{path}' is not text; give one tile such as 182.308 per line") from error
-    return TileList(str(path), tuple(dict.fromkeys(_tiles_in(path, text))))
+        raise SettingError(
+            f"{unit.name} list '{path}' is not text; give one {unit.name} such as {unit.example} per line"
+        ) from error
+    return TileList(str(path), tuple(dict.fromkeys(_numbers_in(path, text, unit))))
 
 
-def _tiles_in(path: Path, text: str) -> Iterator[str]:
+def _numbers_in(path: Path, text: str, unit: Unit) -> Iterator[str]:
     numbered = enumerate((line.partition("#")[0].strip() for line in text.split("\n")), start=1)
     lines = [(number, line) for number, line in numbered if line]
     header = [one for one in lines[:1] if not any(map(str.isdigit, one[1]))]
     for number, line in lines[len(header) :] or header:
-        tile, *others = map(parse_tile, _BETWEEN.split(line))
-        if tile is None or (not header and set(others) - {tile, None}):
-            raise SettingError(
-                f"{path}:{number}: not a tile: '{printable(line[:80])}'; write 182.308, 182-308 or CFIS.182.308.r.fits"
-            )
-        yield tile
+        one, *others = map(unit.parse, _BETWEEN.split(line))
+        if one is None or (not header and set(others) - {one, None}):
+            raise SettingError(f"{path}:{number}: not {unit.one}: '{printable(line[:80])}'; write {unit.forms}")
+        yield one
 
 
-def read_lists(setting: str) -> tuple[TileList, ...] | None:
+def read_lists(setting: str, unit: Unit = TILE) -> tuple[TileList, ...] | None:
     """Read what the setting ``TILES`` names: list files, directories of ``*.txt`` files, and tiles by their numbers.
 
     A word that could be either is a number; a list of that name is given as ``./182.308``.
@@ -184,26 +244,32 @@ def read_lists(setting: str) -> tuple[TileList, ...] | None:
     if words == [EVERY]:
         return None
     if not words:
-        raise SettingError(f"TILES is empty; give it {_WHAT}")
-    return tuple(one for word in words for one in _lists_of(word))
+        raise SettingError(f"TILES is empty; give it {_what(unit)}")
+    return tuple(one for word in words for one in _lists_of(word, unit))
 
 
-def _lists_of(word: str) -> Iterator[TileList]:
-    tile, path = parse_tile(word), Path(word)
-    if tile:
-        yield TileList(word, (tile,))
+def _what(unit: Unit) -> str:
+    return f"a list file, a directory of them, {unit.name}s such as {unit.example}, or {EVERY}"
+
+
+def _lists_of(word: str, unit: Unit) -> Iterator[TileList]:
+    number, path = unit.parse(word), Path(word)
+    if number:
+        yield TileList(word, (number,))
     elif path.is_dir():
         inside = sorted(child for child in path.glob("*.txt") if not child.name.startswith("."))
         if not inside:
-            raise SettingError(f"no tile list in '{path}'; a list is a file '*.txt' with one tile per line")
-        yield from map(read_list, inside)
+            raise SettingError(
+                f"no {unit.name} list in '{path}'; a list is a file '*.txt' with one {unit.name} per line"
+            )
+        yield from (read_list(one, unit) for one in inside)
     else:
-        yield read_list(path)
+        yield read_list(path, unit)
 
 
-def only_tile(setting: str) -> str | None:
-    """Give the tile if ``TILES`` is the number of one, and nothing more."""
-    return parse_tile(setting.strip())
+def only_one(setting: str, unit: Unit = TILE) -> str | None:
+    """Give the tile, or exposure, if ``TILES`` is the number of one, and nothing more."""
+    return unit.parse(setting.strip())
 
 
 def union(lists: tuple[TileList, ...]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 from retrieve.errors import SettingError
 from retrieve.products import linked_products
 from retrieve.settings import GONE, TABLE, Settings, defaults
-from retrieve.tiles import only_tile, read_lists
+from retrieve.tiles import only_one, read_lists
 from support.site import HERE, TILES, Site
 
 
@@ -65,7 +65,7 @@ def test_tiles_are_given_by_number_beside_lists(tmp_path: Path, monkeypatch: pyt
     ]
     with pytest.raises(SettingError, match=r"^cannot read tile list '182\.30': .*, tiles such as 182\.308, or all$"):
         read_lists("182.30")
-    assert [only_tile(text) for text in (" 182-308 ", "182.308 183.308", "a.txt", "all", "")] == [
+    assert [only_one(text) for text in (" 182-308 ", "182.308 183.308", "a.txt", "all", "")] == [
         "182.308",
         *[None] * 4,
     ]

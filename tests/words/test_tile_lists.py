@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieve.errors import SettingError
-from retrieve.tiles import parse_tile, read_list
+from retrieve.tiles import parse_exposure, parse_tile, read_list
 
 
 def truth_table(text: str | None) -> list[list[str]]:
@@ -23,6 +23,14 @@ def test_an_entry_is_the_tile_that_the_table_says() -> None:
     for entries, tile in rows[:-1]:
         for entry in entries.partition(", which")[0].split(", "):
             assert parse_tile(entry) == (None if tile.strip() == "none" else tile.strip()), entry
+
+
+def test_an_entry_is_the_exposure_that_the_table_says() -> None:
+    rows = truth_table(parse_exposure.__doc__)
+    assert len(rows) == 3
+    for entries, number in rows:
+        for entry in entries.split(", "):
+            assert parse_exposure(entry) == (None if number.strip() == "none" else number.strip()), entry
 
 
 @pytest.mark.parametrize(

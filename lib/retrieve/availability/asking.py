@@ -22,6 +22,8 @@ _FEW, _MANY = 100, 2_000
 _GROWTH = 4
 #: Tiles with the same first half of their number: in the survey's list of the r band on average.
 _COLUMN = 24
+#: Exposures that CFHT took for each one of the survey.
+_OTHERS = 50
 #: Seconds of our own time for a node of a listing, and for a request.
 _PER_NODE, _PER_REQUEST = 20e-6, 1.5e-3
 #: Seconds that the kilobyte of a node takes at 10 MB/s: what is not wanted keeps the line from others.
@@ -186,6 +188,8 @@ def _held(group: Sequence[str]) -> int:
 
 
 def _between(first: str, last: str) -> int:
-    """Estimate how many tiles there are from one tile number to another."""
+    """Estimate how many tiles there are from one tile number to another, or exposures."""
+    if first.isdigit():
+        return (int(last) - int(first)) // _OTHERS
     columns = int(last[:3]) - int(first[:3])
     return columns * _COLUMN if columns else int(last[4:]) - int(first[4:])

@@ -20,30 +20,40 @@ class Contents:
     ----------
     source
         URI of the container.
+    full
+        The products that it is to have, as bits, the first product the lowest.
     whole
         Nothing is missing here that the container holds: it was listed whole.
     rows
         By tile number: an archive per product, None where there is none.
     there
-        By tile number: which products are there, as bits, the first product the lowest. An archive of 0 bytes is what
-        a failed upload leaves, and counts as lacking.
+        By tile number: which products are there, as bits. An archive of 0 bytes is what a failed upload leaves, and
+        counts as lacking.
     """
 
     source: str
+    full: int
     whole: bool = True
     rows: dict[str, list[Archive | None]] = field(default_factory=dict)
     there: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: str, listing: Listing, products: ProductSet) -> Contents:
-        """Sort the archives of a listing by tile and product."""
-        contents = cls(source, listing.way is Way.WHOLE)
-        match = products.matcher().fullmatch
+    def of(cls, source: str, listing: Listing, own: ProductSet, products: ProductSet) -> Contents:
+        """Sort the archives of a listing by tile and product.
+
+        Parameters
+        ----------
+        own
+            Those of the products that the container is to have.
+        """
+        places = [place for place, product in enumerate(products) if product in own]
+        contents = cls(source, sum(1 << place for place in places), listing.way is Way.WHOLE)
+        match = own.matcher().fullmatch
         for name, archive in listing.archives.items():
             found = match(name)
             if found is None or found.lastindex is None:
                 continue
-            tile, place = found[found.lastindex].replace("-", "."), found.lastindex - 1
+            tile, place = found[found.lastindex].replace("-", "."), places[found.lastindex - 1]
             contents.rows.setdefault(tile, [None] * len(products))[place] = archive
             contents.there[tile] = contents.there.get(tile, 0) | (archive.bytes > 0) << place
         return contents
@@ -51,6 +61,16 @@ class Contents:
     def date_ns(self, tile: str) -> int:
         """Newest date among the archives of a tile, in nanoseconds since 1970."""
         return max(one.date_ns for one in self.rows[tile] if one)
+
+    def with_others(self, others: Sequence[Contents]) -> Contents:
+        """What this container holds together with some others, each of which has products of its own."""
+        both = Contents(self.source, self.full | sum(one.full for one in others))
+        for contents in (self, *others):
+            for tile, row in contents.rows.items():
+                known = both.rows.get(tile, [None] * len(row))
+                both.rows[tile] = [one or other for one, other in zip(known, row, strict=True)]
+                both.there[tile] = both.there.get(tile, 0) | contents.there[tile]
+        return both
 
 
 @dataclass(frozen=True)
@@ -62,12 +82,24 @@ class Availability:
     products
         The products that were looked for.
     contents
-        What each container holds, in the order of ``INPUT_PATH``.
+        What each container holds: in the order of ``INPUT_PATH``, then those of single products.
     """
 
     products: ProductSet
     contents: Sequence[Contents]
     _chosen: dict[str, Contents] = field(default_factory=dict, init=False, repr=False)
+    _choice: tuple[Contents, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put together what each container that there is a choice of holds with those that a tile needs anyway."""
+        first = self.contents[0].full
+        choice = [one for one in self.contents if one.full == first]
+        others = [one for one in self.contents if one.full != first]
+        object.__setattr__(self, "_choice", tuple(one.with_others(others) if others else one for one in choice))
+
+    def choice(self) -> set[str]:
+        """URIs of the containers of which one is chosen for each tile."""
+        return {one.source for one in self._choice}
 
     @property
     def full(self) -> int:
@@ -92,8 +124,8 @@ class Availability:
 
     def chosen(self, tile: str) -> Contents:
         """Container that a tile is to come from; see `_choose`."""
-        if len(self.contents) == 1:
-            return self.contents[0]
+        if len(self._choice) == 1:
+            return self._choice[0]
         if tile not in self._chosen:
             self._chosen[tile] = self._choose(tile)
         return self._chosen[tile]
@@ -110,10 +142,10 @@ class Availability:
 
         Among equals it is the first in the order of ``INPUT_PATH``.
         """
-        complete = [one for one in self.contents if one.there.get(tile) == self.full]
+        complete = [one for one in self._choice if one.there.get(tile) == self.full]
         if complete:
             return complete[0] if len(complete) == 1 else max(complete, key=lambda one: one.date_ns(tile))
-        return max(self.contents, key=lambda one: one.there.get(tile, 0).bit_count())
+        return max(self._choice, key=lambda one: one.there.get(tile, 0).bit_count())
 
     def there(self, tile: str) -> int:
         """Which products are there of a tile where it is to come from, as bits."""

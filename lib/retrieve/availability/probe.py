@@ -77,10 +77,9 @@ def _say_short(container: Container, listing: Listing, name: str, settings: Sett
 
 def absent(contents: Contents, tiles: Iterable[str], products: ProductSet) -> Iterator[str]:
     """Give the names of the archives of some tiles that a container does not hold."""
-    full = (1 << len(products)) - 1
     return (
         name
         for tile in tiles
-        if (lacking := full & ~contents.there.get(tile, 0))
+        if (lacking := contents.full & ~contents.there.get(tile, 0))
         for name in names_of(products, tile, lacking)
     )

@@ -34,7 +34,7 @@ class ListingRecord:
     def __init__(self, path: Path, products: ProductSet) -> None:
         self.path = path
         self._products = products
-        self._patterns = [product.pattern for product in products]
+        self._patterns = [f"{one.container}/{one.pattern}" if one.container else one.pattern for one in products]
         self._sources: list[str] = []
         self._held: dict[str, tuple[int, float]] = {}
         self.tiles = dict(self._read())
@@ -66,11 +66,10 @@ class ListingRecord:
 
         Unless the listing was whole, only those of the tiles that were asked for.
         """
-        full = (1 << len(self._products)) - 1
         return [
             name
             for tile in (self.tiles if contents.whole else tiles)
-            if (gone := self._there(tile, contents.source) & full & ~contents.there.get(tile, 0))
+            if (gone := self._there(tile, contents.source) & contents.full & ~contents.there.get(tile, 0))
             for name in names_of(self._products, tile, gone)
         ]
 

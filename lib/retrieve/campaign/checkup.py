@@ -25,7 +25,6 @@ from retrieve.host.disk import room
 from retrieve.settings import Settings
 from retrieve.source.credentials import find, require_given
 from retrieve.source.opening import open_containers
-from retrieve.tiles import read_lists
 from retrieve.wording import lifetime, size, some, span
 
 #: The oldest version of GNU Make with which the Makefile works.
@@ -132,8 +131,8 @@ def _version(package: str) -> str:
 
 
 def _tiles(settings: Settings) -> Iterator[Check]:
-    for one in read_lists(settings.tiles) or ():
-        text = f"'{one.name}': {some(len(one.tiles), 'tile')}" + ("" if one.tiles else "; write some into it")
+    for one in settings.lists() or ():
+        text = f"'{one.name}': {settings.counted(len(one.tiles))}" + ("" if one.tiles else "; write some into it")
         yield Check("tiles", bool(one.tiles), text)
 
 
@@ -156,7 +155,7 @@ def _certificate(settings: Settings) -> Iterator[Check]:
 
 
 def _containers(settings: Settings) -> Iterator[Check]:
-    for container in open_containers(settings.input_path, settings):
+    for container in open_containers(settings):
         try:
             container.check()
             # Again, now that the service is known and connected to.

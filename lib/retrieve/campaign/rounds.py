@@ -20,8 +20,6 @@ from retrieve.source.credentials import find
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import AVAILABLE, Stamps
 from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
-from retrieve.tiles import read_lists
-from retrieve.wording import some
 
 #: Seconds after which a round looks for changes at the source of all tiles, also of those that are here.
 ALL = 3600.0
@@ -101,7 +99,7 @@ class Rounds:
             waited out.
         """
         self.number += 1
-        read_lists(self._settings.tiles)
+        self._settings.lists()
         begin = datetime.now(UTC)
         trouble = self._knock()
         all_at = time.monotonic()
@@ -129,7 +127,7 @@ class Rounds:
     def _knock(self) -> str:
         """Ask the source whether we may read it; return why not, after the problem was said where it is a new one."""
         try:
-            for container in open_containers(self._settings.input_path, self._settings):
+            for container in open_containers(self._settings):
                 container.check()
         except RetrieveError as error:
             if isinstance(error, AccessError) and self._has_expired():
@@ -217,8 +215,8 @@ class Rounds:
             more = f" and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
             remark(
                 self._settings,
-                f"{some(len(new), 'tile')} not complete at the source, waited for: {', '.join(new[:_NAMED])}{more}; "
-                "'make missing' says what lacks",
+                f"{self._settings.counted(len(new))} not complete at the source, waited for: "
+                f"{', '.join(new[:_NAMED])}{more}; 'make missing' says what lacks",
             )
         self._lacking |= lacking
 

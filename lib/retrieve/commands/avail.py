@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from retrieve.availability.asking import ask_for
 from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.probe import absent, check_absent
 from retrieve.availability.record import ListingRecord, count_changes, write_stamps
+from retrieve.errors import SourceError
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain, remark, shorten, show
 from retrieve.host.progress import Progress
@@ -20,7 +22,7 @@ from retrieve.stamps.inventory import settled
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, Stamps
 from retrieve.standing.survey import UNPACKED, goal
-from retrieve.tiles import EVERY, JOIN, TileList, read_lists, related, union
+from retrieve.tiles import EVERY, JOIN, TileList, related, union
 from retrieve.wording import printable, share, some, table
 
 #: Containers in a container that are named.
@@ -28,7 +30,10 @@ NAMED = 3
 
 
 class _Look(NamedTuple):
-    """What a listing showed of the tiles that were asked for, and of all that may bring them; the record before it."""
+    """What a listing showed of the tiles that were asked for, and of all that may bring them; the record before it.
+
+    Of a container that could not be read there is what was known of it.
+    """
 
     now: Availability
     listings: list[Listing]
@@ -36,10 +41,11 @@ class _Look(NamedTuple):
     tiles: tuple[str, ...]
     related: tuple[str, ...]
     record: ListingRecord
+    unread: frozenset[str]
 
 
 def main(settings: Settings) -> int:
-    """Say what is complete at the source; exit status 0 whatever is."""
+    """Say what is complete at the source; exit status 0 whatever is, 1 if the container of a product cannot be read."""
     lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)
@@ -48,7 +54,7 @@ def main(settings: Settings) -> int:
         _remember(settings)
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
-    return 0
+    return 1 if found.unread else 0
 
 
 def foretell(settings: Settings) -> int:
@@ -56,14 +62,14 @@ def foretell(settings: Settings) -> int:
     lists, containers, stamps = _begin(settings)
     found = _look(lists, containers, stamps, settings)
     changed = count_changes(found.now, found.related, stamps, found.record)
-    _show(settings, found, changed, f"{some(changed, 'tile')} to be stamped anew")
-    return 0
+    _show(settings, found, changed, f"{settings.counted(changed)} to be stamped anew")
+    return 1 if found.unread else 0
 
 
 def _begin(settings: Settings) -> tuple[tuple[TileList, ...] | None, tuple[Container, ...], Stamps]:
     """Find what is wrong with the settings before anything is locked or asked for."""
     stamps = Stamps(settings.stamps, settings.product_set().model)
-    return read_lists(settings.tiles), open_containers(settings.input_path, settings), stamps
+    return settings.lists(), open_containers(settings), stamps
 
 
 def _look(
@@ -73,11 +79,9 @@ def _look(
     record = ListingRecord(stamps.listing, products)
     tiles = None if lists is None else _to_ask_for(union(lists), stamps, settings)
     asked = None if tiles is None else related(tiles, stamps.jobs())
-    listings = [
-        list_container(one, ask_for(asked, one, products, record.held(one.uri), settings), settings)
-        for one in containers
-    ]
-    found = [Contents.of(one.uri, listing, products) for one, listing in zip(containers, listings, strict=True)]
+    listings, unread = _list_all(containers, asked, record, stamps, settings)
+    own = list(settings.sources().values())
+    found = [Contents.of(one.uri, *its, products) for one, *its in zip(containers, listings, own, strict=True)]
     now = Availability(products, found)
     if lists is None:
         lists = (TileList(EVERY, tuple(sorted(now.tiles() | record.tiles.keys()))),)
@@ -87,11 +91,42 @@ def _look(
         try:
             _check(container, listings[place], found[place], asked, record, settings)
         except PartsError as error:
-            listings[place] = _list_whole(container, error, settings)
-            found[place] = Contents.of(container.uri, listings[place], products)
+            listings[place] = _list_whole(container, error, own[place].matcher().fullmatch, settings)
+            found[place] = Contents.of(container.uri, listings[place], own[place], products)
             _check(container, listings[place], found[place], asked, record, settings)
+    now = Availability(products, found)
     lists = tuple(TileList(one.name, now.settled(one.tiles)) for one in lists)
-    return _Look(now, listings, lists, now.settled(tiles), related(asked, now.jobs()), record)
+    return _Look(now, listings, lists, now.settled(tiles), related(asked, now.jobs()), record, unread)
+
+
+def _list_all(
+    containers: tuple[Container, ...],
+    asked: tuple[str, ...] | None,
+    record: ListingRecord,
+    stamps: Stamps,
+    settings: Settings,
+) -> tuple[list[Listing], frozenset[str]]:
+    """List each container; give also the URIs of those that cannot be read, and what the stamps know of them.
+
+    Only a container that has products of its own may be one of them, and not all of them.
+    """
+    listings, problems = [], {}
+    own = list(settings.sources().values())
+    for container, products in zip(containers, own, strict=True):
+        try:
+            wanted = ask_for(asked, container, products, record.held(container.uri), settings)
+            listings.append(list_container(container, wanted, settings))
+        except SourceError as error:
+            if own.count(products) > 1 or len(problems) == len(containers) - 1:
+                raise
+            problems[container.uri] = str(error)
+            tiles = record.tiles if asked is None else asked
+            known = [stamp for tile in tiles if (stamp := stamps.source(tile))]
+            archives = {one.name: one for stamp, _ in known for one in stamp.archives}
+            listings.append(Listing(Way.NAMES, archives=archives))
+    for problem in problems.values():
+        complain(f"{problem}; what was known of it holds")
+    return listings, frozenset(problems)
 
 
 def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:
@@ -123,16 +158,18 @@ def list_container(container: Container, wanted: Wanted, settings: Settings) -> 
         with Progress("listing", unit="nodes", quiet=settings.quiet) as progress:
             listing = container.list(wanted, progress.reach)
     except PartsError as error:
-        return _list_whole(container, error, settings)
+        return _list_whole(container, error, wanted.matches, settings)
     lines = [f"the link '{name}' counts as absent: {why}" for name, why in listing.dangling.items()]
     for line in shorten(settings, lines, "link"):
         complain(line)
     return listing
 
 
-def _list_whole(container: Container, problem: PartsError, settings: Settings) -> Listing:
+def _list_whole(
+    container: Container, problem: PartsError, matches: Callable[[str], object], settings: Settings
+) -> Listing:
     remark(settings, f"{problem}; it is listed whole instead")
-    return list_container(container, Wanted(settings.product_set().matcher().fullmatch), settings)
+    return list_container(container, Wanted(matches), settings)
 
 
 def _remember(settings: Settings) -> None:
@@ -142,18 +179,21 @@ def _remember(settings: Settings) -> None:
 
 
 def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[str, Any]:
-    now, listings, lists, tiles = found[:4]
+    now, listings, lists, tiles, *_, unread = found
     done = set(union(lists)) - set(tiles)
     complete = {one.name: sum(tile in done or now.is_complete(tile) for tile in one.tiles) for one in lists}
     counts = {name: len(done) + count for name, count in now.counts(tiles).items()}
     chosen = [now.chosen(tile).source for tile in tiles if now.is_complete(tile)]
     jobs = sum(JOIN in tile for tile in union(lists))
-    complete_in = {contents.source: chosen.count(contents.source) for contents in now.contents}
+    choice, complete_one = now.choice(), f"complete {settings.unit.name}"
+    complete_in = {
+        one.source: chosen.count(one.source) if one.source in choice else len(chosen) for one in now.contents
+    }
     data = {
         "sources": [
             {
                 "uri": source,
-                "listed": listing.way.value,
+                "listed": None if source in unread else listing.way.value,
                 "complete": count,
                 "archives": len(listing.archives),
                 "containers": len(listing.containers),
@@ -174,10 +214,10 @@ def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[st
             *([f"{some(jobs, 'job')} of several tiles among them, each counted once"] if jobs else []),
             *table((name, str(count)) for name, count in counts.items()),
             *(
-                f"from '{source}': {some(count, 'complete tile')}{_also(source, listing)}"
+                f"from '{source}': {some(count, complete_one)}{'' if source in unread else _also(source, listing)}"
                 for (source, count), listing in zip(complete_in.items(), listings, strict=True)
             ),
-            *([f"{some(len(done), 'tile')} not asked for, since done"] if done else []),
+            *([f"{settings.counted(len(done))} not asked for, since done"] if done else []),
             *more,
         ],
         data=data,

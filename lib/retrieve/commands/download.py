@@ -73,13 +73,13 @@ def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:
         run.result = _data(delivery)
     show(
         settings,
-        text=[f"{_sum(tally)}; {some(tally.done, 'tile')} brought up to date" if todo else "nothing to fetch"],
+        text=[f"{_sum(tally)}; {settings.counted(tally.done)} brought up to date" if todo else "nothing to fetch"],
         data=run.result,
     )
     if tally.done == todo:
         return 0
     advice = "run 'make download' again" if tally.again else "see above"
-    complain(f"{todo - tally.done} of {some(todo, 'tile')} failed; {advice}")
+    complain(f"{todo - tally.done} of {settings.counted(todo)} failed; {advice}")
     return 2 if tally.fatal and not tally.fetched else 1
 
 

@@ -43,7 +43,7 @@ def _look(settings: Settings) -> tuple[Manifest, Table]:
 
 def _tell(found: Manifest, meta: dict[str, Any], heading: str, settings: Settings) -> int:
     counts = {name: meta[name] for name in ("tiles", "archives", "bytes")}
-    held = f"{some(counts['archives'], 'archive')} of {some(counts['tiles'], 'tile')}, {size(counts['bytes'])}"
+    held = f"{some(counts['archives'], 'archive')} of {settings.counted(counts['tiles'])}, {size(counts['bytes'])}"
     show(settings, [f"{heading}: {held}"], {"file": str(FILE), **counts, "left out": found.left_out})
     if found.left_out:
         what = "is not as it was" if len(found.left_out) == 1 else "are not as they were"

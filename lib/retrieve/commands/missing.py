@@ -11,7 +11,7 @@ from retrieve.settings import Settings
 from retrieve.stamps.runs import Recorder
 from retrieve.stamps.stamps import AVAILABLE, MISSING, Stamps
 from retrieve.standing.survey import Standing, survey
-from retrieve.wording import some, table
+from retrieve.wording import table
 
 #: The file that is written: tile numbers, a list that TILES takes.
 FILE = Path("missing.txt")
@@ -46,9 +46,9 @@ def _counts(missing: list[Standing]) -> dict[str, int]:
 
 def _tell(missing: list[Standing], heading: str, settings: Settings) -> int:
     counts = _counts(missing)
-    text = [f"{heading}: {some(len(missing), 'tile')} missing"]
+    text = [f"{heading}: {settings.counted(len(missing))} missing"]
     text += table((reason, str(count)) for reason, count in counts.items() if count)
-    text += shorten(settings, [f"{one.tile}: {'; '.join(map(str, one.lacks))}" for one in missing], "tile")
+    text += shorten(settings, [f"{one.tile}: {'; '.join(map(str, one.lacks))}" for one in missing], settings.unit.name)
     tiles = {one.tile: {lack.reason: lack.names for lack in one.lacks} for one in missing}
     show(settings, text, {"file": str(FILE), "counts": counts, "tiles": tiles})
     return 0

@@ -13,8 +13,8 @@ from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
 from retrieve.standing.story import tell
 from retrieve.standing.survey import FAILED, STATES, Survey, goal, survey
-from retrieve.tiles import only_tile
-from retrieve.wording import share, size, some, span, table
+from retrieve.tiles import only_one
+from retrieve.wording import share, size, span, table
 
 
 def main(settings: Settings) -> int:
@@ -22,7 +22,7 @@ def main(settings: Settings) -> int:
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
     stamps.check_listed()
-    if (tile := only_tile(settings.tiles)) and len(come := settled((tile,), stamps)) == 1:
+    if (tile := only_one(settings.tiles, settings.unit)) and len(come := settled((tile,), stamps)) == 1:
         story = tell(come[0], settings, stamps)
         show(settings, story.lines(), story.data())
         return 0
@@ -30,7 +30,8 @@ def main(settings: Settings) -> int:
     shards = _shards(found.runs, held(stamps.directory))
     final = goal(settings)
     counts = found.counts()
-    text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}", *_table(found), *_last_runs(found)]
+    text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}"]
+    text += [*_table(found, settings), *_last_runs(found)]
     if shards:
         text.append(f"shards: {', '.join(f'{count} {state}' for state, count in shards.items() if count)}")
     show(settings, [*text, *_failures(found, settings)], _data(found, shards))
@@ -41,10 +42,10 @@ def main(settings: Settings) -> int:
 foretell = main
 
 
-def _table(found: Survey) -> list[str]:
+def _table(found: Survey, settings: Settings) -> list[str]:
     tiles = found.counts()
     states = [state for state in STATES if tiles[state] or any(one.counts[state] for one in found.products)]
-    total = ("tiles", *(str(tiles[state]) for state in states))
+    total = (f"{settings.unit.name}s", *(str(tiles[state]) for state in states))
     there, held = (sum(getattr(one, name) for one in found.products) for name in ("bytes", "held"))
     products = (
         (one.product, *(str(one.counts[state]) for state in states), size(one.bytes), size(one.held))
@@ -68,8 +69,8 @@ def _last_runs(found: Survey) -> Iterator[str]:
 def _failures(found: Survey, settings: Settings) -> Iterator[str]:
     failed = [one for one in found.tiles if one.state == FAILED]
     if failed:
-        yield f"{some(len(failed), 'tile')} failed at the last try:"
-    for line in shorten(settings, [f"{one.tile}: {one.why}" for one in failed], "tile"):
+        yield f"{settings.counted(len(failed))} failed at the last try:"
+    for line in shorten(settings, [f"{one.tile}: {one.why}" for one in failed], settings.unit.name):
         yield f"  {line}"
 
 

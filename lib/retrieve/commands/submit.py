@@ -11,7 +11,6 @@ from retrieve.host.disk import write_whole
 from retrieve.host.messages import show
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import Stamps
-from retrieve.tiles import read_lists
 from retrieve.wording import some
 
 
@@ -64,7 +63,7 @@ def _prepare(settings: Settings) -> tuple[list[Job], dict[Path, str]]:
     jobs = jobs_for(settings.goal, settings.shards)
     # What would end the first job is said now, not when its turn has come in the queue.
     if jobs[0].name == "avail":
-        read_lists(settings.tiles)
+        settings.lists()
     else:
         stamps.check_listed()
     directory = stamps.directory / "jobs"

@@ -47,7 +47,7 @@ def main(settings: Settings) -> int:
             with closing(_verdicts(workers, tiles, checkpoint, settings, stamps)) as found:
                 verdicts.extend(_shown(found, len(tiles), settings))
         except Interrupt as stop:
-            done = f"{len(verdicts)} of {some(len(tiles), 'tile')}"
+            done = f"{len(verdicts)} of {settings.counted(len(tiles))}"
             stop.line = f"stopped after {done}; run 'make verify' again to go on"
             raise
         finally:
@@ -80,7 +80,7 @@ def _sample(here: set[str], seed: str, settings: Settings, stamps: Stamps) -> li
 
 def _shown(found: Iterator[Verdict], count: int, settings: Settings) -> Iterator[Verdict]:
     """Print what is found while it goes on."""
-    with Progress("verify", unit="tiles", total=count, quiet=settings.quiet) as progress:
+    with Progress("verify", unit=f"{settings.unit.name}s", total=count, quiet=settings.quiet) as progress:
         for verdict in found:
             progress.advance(1)
             if settings.format == "text":
@@ -129,8 +129,8 @@ def _report(verdicts: list[Verdict], settings: Settings, lost: str) -> int:
     signs = Counter((one.sign, one.archive) for verdict in verdicts for one in verdict.findings)
     bad_archives, bad_files = (sum(signs[sign, archive] for sign in BAD) for archive in (True, False))
     unknown = signs[UNKNOWN, False]
-    text = f"{some(len(verdicts), 'tile')} verified: {bad_archives} of {some(data['archives'], 'archive')} bad, "
-    text += f"{bad_files} of {some(data['files'], 'file')} bad"
+    text = f"{settings.counted(len(verdicts))} verified: {bad_archives} of {some(data['archives'], 'archive')} bad"
+    text += f", {bad_files} of {some(data['files'], 'file')} bad"
     show(
         settings,
         text=[text + (f"; {some(unknown, 'file')} beside them that no tile brought" if unknown else "")],
@@ -147,5 +147,5 @@ def _report(verdicts: list[Verdict], settings: Settings, lost: str) -> int:
     )
     if not bad:
         return 0
-    complain(f"{len(bad)} of {some(len(verdicts), 'tile')} are bad{lost}; run 'make download untar' to mend them")
+    complain(f"{len(bad)} of {settings.counted(len(verdicts))} are bad{lost}; run 'make download untar' to mend them")
     return 1

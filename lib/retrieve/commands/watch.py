@@ -26,7 +26,7 @@ def main(settings: Settings) -> int:
             _tell(rounds, datetime.now() + timedelta(seconds=pause), settings)
             sleep(pause)
     except Interrupt as stop:
-        standing = _standing(rounds, rounds.look())
+        standing = _standing(rounds, rounds.look(), settings)
         stop.line = f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on"
         raise
     _tell(rounds, None, settings)
@@ -39,7 +39,7 @@ def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:
     new = f" ({one.new:+d})" if one.new else ""
     fetched = f"{some(one.fetched, 'archive')} fetched ({size(one.bytes)})" if one.fetched else "nothing fetched"
     news = [
-        _standing(rounds, one) + new,
+        _standing(rounds, one, settings) + new,
         f"{one.complete} complete at the source",
         one.trouble or fetched,
         f"next at {then:%T}" if then else "all done",
@@ -57,5 +57,5 @@ def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:
     sys.stdout.flush()
 
 
-def _standing(rounds: Rounds, last: Round) -> str:
-    return f"{last.done} of {some(last.tiles, 'tile')} {rounds.goal}"
+def _standing(rounds: Rounds, last: Round, settings: Settings) -> str:
+    return f"{last.done} of {settings.counted(last.tiles)} {rounds.goal}"

@@ -73,6 +73,7 @@ class Delivery:
     def __init__(self, plans: list[TilePlan], settings: Settings, stamps: Stamps) -> None:
         self.tally = Tally()
         self._plans = {plan.tile: plan for plan in plans}
+        self._products = settings.product_set()
         self._settings = settings
         self._stamps = stamps
         self._progress = Progress("download", unit="B", quiet=settings.quiet)
@@ -99,7 +100,12 @@ class Delivery:
         SourceError
             If a source cannot be reached, or the credentials cannot be used: then nothing was begun.
         """
-        sources = {plan.stamp.source for plan in self._plans.values() if Decision.FETCH in plan.decisions.values()}
+        sources = {
+            self._products.source(name, plan.stamp.source)
+            for plan in self._plans.values()
+            for name, decision in plan.decisions.items()
+            if decision is Decision.FETCH
+        }
         ends = [self._fetcher(source).container.access_ends() for source in sources]
         return min((end for end in ends if end), default=None)
 
@@ -137,7 +143,7 @@ class Delivery:
         if verified is None and self._in_source:
             raise SourceError("it is not as it was listed, and not replaced, since ARCHIVES holds the source itself")
         if verified is None:
-            fetcher = self._fetcher(plan.stamp.source)
+            fetcher = self._fetcher(self._products.source(archive.name, plan.stamp.source))
             try:
                 verified = fetcher.fetch(archive)
             except Closed:
@@ -232,7 +238,10 @@ class Delivery:
         try:
             self._stamp(plan, {one.name: verified[one.name] for one in plan.stamp.archives})
         except OSError as error:
-            self._give_up(plan.tile, f"cannot stamp tile {plan.tile} in '{self._settings.stamps}': {remedy(error)}")
+            self._give_up(
+                plan.tile,
+                f"cannot stamp {self._products.unit.name} {plan.tile} in '{self._settings.stamps}': {remedy(error)}",
+            )
         else:
             self.tally.done += 1
         # Last: if a signal comes before, the end of the run makes up for it.

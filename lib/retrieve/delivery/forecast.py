@@ -37,6 +37,7 @@ class Outlook:
     """
 
     tiles: int
+    unit: str
     fetch: Counter[str]
     bytes: Counter[str]
     keep: int
@@ -46,7 +47,7 @@ class Outlook:
     def summary(self) -> str:
         """Write it in a line."""
         return (
-            f"{some(self.fetch.total(), 'archive')} of {some(self.tiles, 'tile')} to fetch, "
+            f"{some(self.fetch.total(), 'archive')} of {some(self.tiles, self.unit)} to fetch, "
             f"{size(self.bytes.total())}; {self.keep} of them are here"
         )
 
@@ -83,7 +84,7 @@ def look_ahead(plans: list[TilePlan], products: ProductSet, directory: Path, job
             if old:
                 replaced.append(_on_disk(old.bytes))
     need += sum(nlargest(jobs, replaced)) - sum(replaced)
-    return Outlook(len(plans), fetch, sizes, keep, max(need, 0), files)
+    return Outlook(len(plans), products.unit.name, fetch, sizes, keep, max(need, 0), files)
 
 
 def _on_disk(count: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from retrieve.archives import Archive, LocalFile, Verified
 from retrieve.decisions import Decision, decide, md5_may_be_old
+from retrieve.products import ProductSet
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, is_here, listed_tiles
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, UNFINISHED, Record, Stamp, Stamps
@@ -55,7 +56,7 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
     at_source = stamps.tiles(AVAILABLE).keys()
     if settings.partial:
         at_source |= stamps.tiles(INCOMPLETE).keys()
-    unfinished, held = stamps.tiles(UNFINISHED), held_archives(settings)
+    unfinished, held, products = stamps.tiles(UNFINISHED), held_archives(settings), settings.product_set()
     plans = []
     for tile in listed_tiles(settings, stamps):
         if tile not in at_source:
@@ -71,14 +72,18 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
         found = stamps.source(tile)
         if found is not None and found[0].archives:
             record = Record(source, {name: one.verified() for name, one in lines.items() if one.mtime_ns is not None})
-            plans.append(TilePlan(tile, *found, record, _decide(found[0], record, here)))
+            plans.append(TilePlan(tile, *found, record, _decide(found[0], record, here, products)))
     return plans
 
 
-def _decide(stamp: Stamp, record: Record, held: Mapping[str, LocalFile]) -> dict[str, Decision]:
+def _decide(stamp: Stamp, record: Record, held: Mapping[str, LocalFile], products: ProductSet) -> dict[str, Decision]:
     """Decide about each archive of a tile."""
-    may_be_old = md5_may_be_old(stamp.source)
     return {
-        one.name: decide(one, record.verified.get(one.name), held.get(one.name), md5_may_be_old=may_be_old)
+        one.name: decide(
+            one,
+            record.verified.get(one.name),
+            held.get(one.name),
+            md5_may_be_old=md5_may_be_old(products.source(one.name, stamp.source)),
+        )
         for one in stamp.archives
     }

@@ -21,7 +21,7 @@ from retrieve.source.container import Listing, Wanted
 from retrieve.source.directory import Directory
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
-from retrieve.tiles import EVERY, TileList, read_lists, related, union
+from retrieve.tiles import EVERY, TileList, related, union
 from retrieve.wording import share
 
 EXAMPLES = """\
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     products = settings.product_set()
     if options.extension != "tgz":
         products = named_files(products, options.extension)
-    lists = read_lists(settings.tiles)
+    lists = settings.lists()
     now = _survey(settings, products, related(union(lists or ()), ()))
     if lists is None:
         lists = (TileList(EVERY, tuple(sorted(now.tiles()))),)
@@ -57,13 +57,13 @@ def main(options: argparse.Namespace) -> int:
 
 def _survey(settings: Settings, products: ProductSet, tiles: tuple[str, ...]) -> Availability:
     contents = []
-    for container in open_containers(settings.input_path, settings):
+    for container in open_containers(settings):
         listing = list_container(container, Wanted(products.matcher().fullmatch), settings)
         if isinstance(container, Directory):
             _leave_out_unsound(container, listing, Stamps(settings.stamps, products.model), settings.jobs)
-            contents.append(Contents.of(container.uri, listing, products))
+            contents.append(Contents.of(container.uri, listing, products, products))
         else:
-            contents.append(Contents.of(container.uri, listing, products))
+            contents.append(Contents.of(container.uri, listing, products, products))
             check_absent(container, listing, absent(contents[-1], tiles, products), (), settings)
     return Availability(products, contents)
 

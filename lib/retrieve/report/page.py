@@ -19,7 +19,7 @@ from retrieve.settings import Settings
 from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import Stamps
 from retrieve.standing.survey import AT_SOURCE, DAMAGED, FAILED, NEWER, STATES, Survey, goal, survey
-from retrieve.tiles import tiles_of
+from retrieve.tiles import TILE, tiles_of
 from retrieve.wording import size, some, span
 
 #: What the page is made of.
@@ -38,6 +38,8 @@ def look(settings: Settings) -> Survey:
     RetrieveError
         If nothing was listed yet, or no tile can be shown.
     """
+    if settings.unit is not TILE:
+        raise RetrieveError(f"an {settings.unit.name}'s number tells no place on the sky; run 'make status'")
     stamps = Stamps(settings.stamps, settings.product_set().model)
     stamps.check_listed()
     found = survey(settings, stamps)
@@ -101,7 +103,8 @@ def page(found: Survey, settings: Settings, now: datetime) -> str:
 def source(settings: Settings) -> str:
     """Say what the tiles are of, and where they come from."""
     model = settings.product_set().model
-    return f"{'Files' if model == 'files' else f'PSF model {model}'} from {settings.input_path}"
+    what = f"PSF model {model}" if model == settings.psf else model.capitalize()
+    return f"{what} from {' '.join(settings.sources())}"
 
 
 def _part(name: str) -> str:

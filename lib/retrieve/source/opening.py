@@ -1,4 +1,4 @@
-"""Opening: INPUT_PATH names containers of VOSpace or local directories, and each is opened as what it is."""
+"""Opening: settings name containers of VOSpace or local directories, and each is opened as what it is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from retrieve.source.directory import Directory
 from retrieve.source.vospace import VOSpace
 
 
-def open_containers(input_path: str, settings: Settings) -> list[Container]:
-    """Open what ``INPUT_PATH`` names: a container or several with spaces between them; see `open_container`."""
-    words = [input_path] if Path(input_path).is_dir() else input_path.split()
-    if not words:
-        raise SettingError("INPUT_PATH names no container; give it vos:…, arc:… or a directory")
-    return [open_container(word, settings) for word in dict.fromkeys(words)]
+def open_containers(settings: Settings) -> list[Container]:
+    """Open the containers that the products are in, in the order of `Settings.sources`; see `open_container`."""
+    return [open_container(uri, settings) for uri in settings.sources()]
 
 
 def open_container(input_path: str, settings: Settings) -> Container:

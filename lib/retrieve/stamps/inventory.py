@@ -13,7 +13,7 @@ from retrieve.host.disk import look, scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps
-from retrieve.tiles import read_lists, settle, union
+from retrieve.tiles import settle, union
 
 
 def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
@@ -21,7 +21,7 @@ def listed_tiles(settings: Settings, stamps: Stamps) -> list[str]:
 
     With SHARD, only that share of them.
     """
-    lists = read_lists(settings.tiles)
+    lists = settings.lists()
     if lists is not None:
         tiles = set(union(lists))
     else:
@@ -96,8 +96,7 @@ def holds_source(settings: Settings) -> bool:
 
     The same files may go by several names: through a link, a mount, or another directory that links to them.
     """
-    words = settings.input_path.split()
-    directories = [path for path in map(Path, [settings.input_path, *words]) if path.is_dir()]
+    directories = [path for path in map(Path, settings.sources()) if path.is_dir()]
     ours = _files(settings.archives) if directories else set()
     return any(_files(directory) & ours for directory in directories)
 

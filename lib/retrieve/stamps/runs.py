@@ -19,17 +19,18 @@ from retrieve.host.messages import complain
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
+from retrieve.tiles import EXPOSURE, TILE
 from retrieve.wording import some
 
 #: Characters of what is recorded of one failure.
 _LONGEST = 300
-#: What a run did, by verb: the count in its result, and what was done to that many of what.
+#: What a run did, by verb: the count in its result, and what was done to that many of what; empty: tiles or exposures.
 _DID = {
-    "avail": ("changed", "tile", "new or changed there"),
+    "avail": ("changed", "", "new or changed there"),
     "download": ("fetched", "archive", "fetched"),
     "untar": ("archives", "archive", "unpacked"),
-    "missing": ("tiles", "tile", "missing"),
-    "verify": ("tiles", "tile", "verified"),
+    "missing": ("tiles", "", "missing"),
+    "verify": ("tiles", "", "verified"),
 }
 #: Settings that may lead to credentials.
 _PRIVATE = ("CERTFILE", "TOKEN", "SBATCH")
@@ -81,9 +82,11 @@ class Run:
         """Say in a line what came of it."""
         error = self.result.get("error")
         count, noun, done = _DID[self.verb]
+        unit = (EXPOSURE if EXPOSURE.place in self.settings.get("PRODUCTS", "") else TILE).name
+        noun = noun or unit
         text = [str(error)] if error else [f"{some(self.result[count], noun)} {done}"] if count in self.result else []
         if self.failed:
-            text.append(f"{some(len(self.failed), 'tile')} failed")
+            text.append(f"{some(len(self.failed), unit)} failed")
         return "; ".join(["stopped", *text] if self.status >= 128 else text)
 
     def line(self) -> str:

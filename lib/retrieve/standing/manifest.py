@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,7 +75,7 @@ def list_held(settings: Settings, stamps: Stamps) -> Manifest:
         lines, here = held_or_freed(lines, done, held)
         if not lines:
             continue
-        uri = _uri(source or source_before)
+        usual = source or source_before
         stamped, unpacked = written_at(stamps.path(DOWNLOADED, tile)), unpacked_at(stamps, tile)
         for product in settings.product_set():
             name = product.archive(tile)
@@ -90,7 +91,7 @@ def list_held(settings: Settings, stamps: Stamps) -> Manifest:
                     tile,
                     product.name,
                     name,
-                    f"{uri}/{name}",
+                    f"{_uri(product.container or usual)}/{name}",
                     one.bytes,
                     one.own_md5,
                     one.date,
@@ -134,6 +135,7 @@ def ecsv(table: Table) -> str:
     return text.getvalue()
 
 
+@cache
 def _uri(source: str) -> str:
     return source if ":" in source else Path(source).resolve().as_uri()
 

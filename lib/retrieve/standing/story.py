@@ -112,7 +112,7 @@ def tell(tile: str, settings: Settings, stamps: Stamps) -> Story:
     done = stamps.extracted(tile).verified
     return Story(
         standing,
-        found[0].source if found else "",
+        " ".join(dict.fromkeys(one.container or found[0].source for one in settings.product_set())) if found else "",
         archives,
         written_at(stamps.path(DOWNLOADED, tile)),
         unpacked_at(stamps, tile),

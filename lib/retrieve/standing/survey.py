@@ -290,11 +290,12 @@ class _Surveyor:
         unpacked = self._read(EXTRACTED, tile).lines if freeable else {}
         verified_since = self._stamps.lines(UNFINISHED, tile)[1] if tile in self._unfinished else {}
         lines, here = inventory.held_or_freed(record.lines | verified_since, unpacked, self._held)
-        hollow, may_be_old = self._hollow(tile), md5_may_be_old(source)
+        hollow = self._hollow(tile)
         for product, name in zip(self._products, names, strict=True):
             wanted, verified, held, as_held = there.get(name), lines.get(name), self._held.get(name), here.get(name)
             lack = decisions.NOT_LISTED
             if listed_ns is not None:
+                may_be_old = md5_may_be_old(product.container or source)
                 lack = lack_of(wanted, verified, as_held, md5_may_be_old=may_be_old)
             if lack is None and verified and hollow.get(name) == verified.own_md5:
                 lack = decisions.WITHOUT_FILE
