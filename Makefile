@@ -26,8 +26,9 @@ include $(HERE)lib/make/settings.mk
 PYTHON ?=## a Python of yours with the packages of requirements.txt; empty: the toolkit's own
 
 # Where the stamps of these products are.
-S     := $(STAMPS)/$(if $(findstring {tile},$(PRODUCTS)),files,$(firstword $(PSF)))
-VERBS := avail download untar missing verify link submit watch doctor status manifest report map
+PLACES = $(if $(findstring {exposure},$(PRODUCTS)),exposures) $(if $(findstring {tile},$(PRODUCTS)),files) $(PSF)
+S     := $(STAMPS)/$(firstword $(PLACES))
+VERBS := avail download untar missing verify link exposures submit watch doctor status manifest report map
 include $(HERE)lib/make/mechanics.mk
 
 # ---- States: the tiles that have a stamp of each kind
@@ -50,6 +51,7 @@ untar:    $(DOWNLOADED:%=$(S)/extracted/%) | $(LIST) ## unpack and check what is
 missing:  ## write missing.txt, and say why each tile of it is missing
 verify:   ## read archives and unpacked files again; what is bad loses its stamp
 link:     ## link the catalogue of each unpacked tile where ShapePipe looks for it
+exposures: ## write exposure_numbers.txt: what the images of the tiles were stacked from
 status:   ## where does every tile stand? with TILES=182.308, all about that one
 report:   ## write report.html: where every tile stands, with a map of the sky
 map:      ## write that map alone, for a slide: map.png and map.pdf

@@ -3,7 +3,7 @@ BEGIN { FS = " *## *"; print "make TARGET NAME=value ..." }
 /^[a-z-]+:.*##/ { name = $1; sub(/:.*/, "", name); printf "  %-12s%s\n", name, $2 }
 /^[A-Z_]+ \?=.*##/ {
     name = $1; sub(/ .*/, "", name)
-    if (target == "help-all" || ++count <= 5) settings = settings sprintf("  %-12s%s [%s]\n", name, $2, ENVIRON[name])
+    if (target == "help-all" || ++count <= 4) settings = settings sprintf("  %-12s%s [%s]\n", name, $2, ENVIRON[name])
 }
 END {
     print "settings, with their present values" (target == "help-all" ? ":" : "; 'make help-all' has all of them:")

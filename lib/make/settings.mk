@@ -5,7 +5,7 @@ STAMPS ?= stamps
 PSF ?= mccd## PSF model: psfex or mccd
 INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or a directory
 TILES ?= tile_numbers.txt## tile numbers, list files, directories of lists, or all
-PRODUCTS ?=## some of the PSF model's products, or file names with {tile}; empty: all
+PRODUCTS ?=## some of the model's products, or file names with {tile} or {exposure}; empty: all
 DRYRUN ?= no## yes: say what would be done, and change nothing
 PARTIAL ?= no## yes: fetch what there is of incomplete tiles, too
 ARCHIVES ?= archives## where the archives are kept
@@ -19,6 +19,7 @@ SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
 TIMEOUT ?= 60## seconds without a byte before a request is made again
 RETRIES ?= 5## how many times a failed request is made again
 RATE ?=## total bytes per second: 500k, 20M; empty: no limit
+HEADERS ?= no## yes: exposures reads the headers of images that are not here at the source
 FORCE ?= no## yes: go on although it may not fit, or is beyond the limits of unpacking
 EVERY ?= 10m## pause between two rounds of watch: 30s, 10m, 1h
 GOAL ?= sync## what submit does on many machines: download, untar, verify or sync
@@ -30,7 +31,7 @@ TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFA
 INSECURE ?= no## yes: do not verify the server's certificate
 FORMAT ?= text## json: the result for programs
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE TIMEOUT RETRIES RATE FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

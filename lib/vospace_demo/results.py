@@ -31,6 +31,14 @@ BROKEN_TILE, BROKEN_PRODUCT = "243.292", "setools_mask"
 #: The tiles whose survey images are in the demo, and the names of these images.
 IMAGE_TILES = DEMO_TILES[:4]
 IMAGE_NAMES = ("CFIS.{tile}.r.fits", "CFIS.{tile}.r.weight.fits.fz")
+#: In `make_patch`, the first exposure, the container of the images, and those of the exposures with their names.
+FIRST_EXPOSURE = 2243881
+IMAGES = "tiles_DR6"
+EXPOSURE_NAMES = {
+    "pitcairn": "{exposure}p.fits.fz",
+    "weights": "{exposure}p.weight.fits.fz",
+    "flags": "{exposure}p.flag.fits.fz",
+}
 
 TILE_WIDTH = 0.5  # degrees
 
@@ -99,22 +107,53 @@ def make_many(directory: Path, tiles: Iterable[str], psf: str) -> list[Path]:
     return made
 
 
-def make_images(directory: Path, tile: str) -> list[Path]:
-    """Write the survey's r-band image of a tile and its tile-compressed weight map, 256 pixels wide."""
+def make_images(directory: Path, tile: str, exposures: Iterable[int] = ()) -> list[Path]:
+    """Write the survey's r-band image of a tile and its tile-compressed weight map, 256 pixels wide.
+
+    Parameters
+    ----------
+    exposures
+        The numbers of those that the image says it was stacked from.
+    """
     import numpy as np
     from astropy.io import fits
 
     taken = run_date_of(tile) - timedelta(days=90)
     sky, weight = np.random.default_rng(_seed(tile)).normal(9, 1, (2, 256, 256)).astype("f4")
+    header = _header(tile, 256)
+    for exposure in exposures:
+        header["HISTORY"] = f"input image {exposure}p.fits 6 extension(s)"
     plain = io.BytesIO()
     fits.CompImageHDU(weight, _header(tile, 256)).writeto(plain)
     # A compressed image takes checksums with a date only as the table that it is in the file.
     with fits.open(io.BytesIO(plain.getvalue()), disable_image_compression=True) as table:
-        contents = _fits([fits.PrimaryHDU(sky, _header(tile, 256))], taken), _fits(table, taken)
+        contents = _fits([fits.PrimaryHDU(sky, header)], taken), _fits(table, taken)
     return [
         _write(directory / name.format(tile=tile), content, taken)
         for name, content in zip(IMAGE_NAMES, contents, strict=True)
     ]
+
+
+def exposures_of(tile: str) -> list[int]:
+    """Give the exposures that a tile of the patch was stacked from: seven, and the next tile shares four of them."""
+    first = 3 * DEMO_TILES.index(tile)
+    return [FIRST_EXPOSURE + 2 * number for number in range(first, first + 7)]
+
+
+def make_patch(root: Path) -> None:
+    """Write the images of `DEMO_TILES` and the 40 exposures that these were stacked from, in four containers."""
+    import numpy as np
+    from astropy.io import fits
+
+    for tile in DEMO_TILES:
+        make_images(root / "cfis" / IMAGES, tile, exposures_of(tile))
+    file = io.BytesIO()
+    fits.CompImageHDU(np.ones((16, 16), "i2"), fits.Header({"EXPNUM": FIRST_EXPOSURE})).writeto(file)
+    for exposure, (container, name) in itertools.product(
+        sorted({one for tile in DEMO_TILES for one in exposures_of(tile)}), EXPOSURE_NAMES.items()
+    ):
+        content = file.getvalue().replace(b"%d" % FIRST_EXPOSURE, b"%d" % exposure)
+        _write(root / "cfis" / container / name.format(exposure=exposure), content, run_date_of(str(exposure)))
 
 
 def make_demo(root: Path) -> Path:

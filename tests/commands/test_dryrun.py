@@ -64,6 +64,8 @@ def test_no_verb_writes_anything_also_while_another_run_holds_the_lock(
             if verb in WITHOUT:
                 assert ours(result) == [f"'{verb}' has no dry run; leave out DRYRUN=yes"]
                 assert (result.returncode, result.stdout) == (2, "")
+            elif verb == "exposures":
+                assert ours(result)[0].startswith("exposures are named by images of tiles; ")
             else:
                 assert result.stdout.startswith(SAID[verb]), (verb, result.stdout, result.stderr)
             # The tile whose newer archive was not listed.

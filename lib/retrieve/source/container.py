@@ -240,13 +240,15 @@ class Container(Protocol):
     def proxy(self) -> str:
         """Host and port of the proxy over which the source is asked; empty if there is none."""
 
-    def read(self, name: str, start: int, attempt: int) -> AbstractContextManager[Body]:
+    def read(self, name: str, start: int, attempt: int, length: int | None = None) -> AbstractContextManager[Body]:
         """Open an archive, from the byte `start` where the source can; see `Body.start`.
 
         Parameters
         ----------
         attempt
             Counted from 0; later ones may use another of the hosts that hold the archive.
+        length
+            How many bytes to send, where the source can; None for all that there are.
 
         Raises
         ------

@@ -76,7 +76,7 @@ class Directory:
         return ""
 
     @contextmanager
-    def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
+    def read(self, name: str, start: int, attempt: int, length: int | None = None) -> Iterator[Body]:
         """Open one file; see `Container`."""
         try:
             file = (self.path / name).open("rb")

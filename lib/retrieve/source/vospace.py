@@ -131,7 +131,7 @@ class VOSpace:
             return self._service.clock()
 
     @contextmanager
-    def read(self, name: str, start: int, attempt: int) -> Iterator[Body]:
+    def read(self, name: str, start: int, attempt: int, length: int | None = None) -> Iterator[Body]:
         """Open one file; see `Container`."""
         from cadcutils.exceptions import HttpException
 
@@ -139,7 +139,7 @@ class VOSpace:
             with naming_container(name), naming("", self._service.who):
                 url = self._file_url(name, attempt)
                 try:
-                    response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start)))
+                    response = stack.enter_context(self._get(url, headers=_AS_STORED | _range(start, length)))
                 except HttpException as error:
                     if not start or not _is_past_the_end(error):
                         raise
@@ -314,8 +314,9 @@ def _body(response: requests.Response, start: int) -> Body:
     )
 
 
-def _range(start: int) -> dict[str, str]:
-    return {"Range": f"bytes={start}-"} if start else {}
+def _range(start: int, length: int | None) -> dict[str, str]:
+    end = "" if length is None else start + length - 1
+    return {"Range": f"bytes={start}-{end}"} if start or length else {}
 
 
 def _is_past_the_end(error: HttpException) -> bool:
