@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.making import ours, refused, tree
-from support.site import HERE, Site
+from support.pages import shown_and_printed
+from support.site import Site
 from vospace_demo.faults import Fault
 from vospace_demo.results import DEMO_TILES, EXPOSURE_NAMES, IMAGE_NAMES, exposures_of, make_images, make_patch
 from vospace_demo.server import VOSpace
@@ -60,13 +60,7 @@ def exposure_stamps(site: Site) -> dict[str, tuple[int, str]]:
 def test_the_page_tells_how_to_stage_a_patch(site: Site, space: VOSpace, member: Path, patch: Path) -> None:
     del site.environment["TILES"]
     (site.directory / "exposure_numbers.txt").unlink()
-    page = (HERE / "docs/images.md").read_text()
-    shown = "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL))
-    commands = re.findall(r"^\$ (.*)$", shown, re.MULTILINE)
-    script = [f"make() {{ command make -f '{HERE}/Makefile' \"$@\"; }}", "exec 2>&1"]
-    for command in commands:
-        script += [f"cat <<'End'\n$ {command}\nEnd", command]
-    printed = site.run("bash", "-c", "\n".join(script)).stdout
+    shown, printed = shown_and_printed("docs/images.md", site)
     assert printed.replace("; the certificate is good for 9 days", "") == shown
     assert (site.directory / "exposure_numbers.txt").read_text().split() == NUMBERS
     files = {path.name: path.read_bytes() for path in patch.rglob("*.f*")}

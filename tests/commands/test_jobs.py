@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.pages import shown_and_printed
 from support.site import HERE, RESULTS, Site, names
 from vospace_demo.results import make_archives
 from vospace_demo.server import VOSpace
@@ -51,6 +52,12 @@ def catalogues(site: Site) -> list[str]:
 def fetched(space: VOSpace) -> dict[str, int]:
     """How often each archive was fetched."""
     return {name: count for (route, name), count in space.requests().nodes.items() if route == "storage"}
+
+
+def test_the_page_tells_how_a_job_comes_home(jobs: VOSpace, site: Site) -> None:
+    site.list_tiles(ALONE, JOB)
+    shown, printed = shown_and_printed("docs/jobs.md", site)
+    assert printed == shown
 
 
 @pytest.mark.parametrize("kind", LISTS)
