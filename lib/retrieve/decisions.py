@@ -1,4 +1,4 @@
-"""Decisions: what to do about an archive, and why it lacks here, from what is known of it."""
+"""Decisions: what to do about an archive, and why one is missing here, from what is known of it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Lack:
 def lack_of(
     wanted: Line | None, verified: Line | None, held: LocalFile | None, *, md5_may_be_old: bool = False
 ) -> str | None:
-    """Say why an archive lacks here, without reading it; None if it does not, which `decide` calls KEEP.
+    """Say why an archive is missing here, without reading it; None if it does not, which `decide` calls KEEP.
 
     ===================================  =======================================  ===================
     at the source                        here                                     reason

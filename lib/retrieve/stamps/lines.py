@@ -17,7 +17,7 @@ def read_stamp(text: str) -> tuple[str, dict[str, Line]]:
     state                fields of a line, with tabs between them
     ===================  ================================================================
     available            name, bytes, MD5 or ``-``, date
-    incomplete           as above; MD5 and date of what lacks are ``-``, and its bytes ``-`` or 0
+    incomplete           as above; of what is not there MD5 and date are ``-``, bytes ``-`` or 0
     downloaded           as above, mtime of the file here; its own MD5 if that is another
     unfinished           as downloaded
     extracted            as downloaded; the mtime is 0 if the archive was freed

@@ -55,7 +55,7 @@ class Stamp:
     def text(self) -> str:
         """Write the stamp: the source, then a line per archive: name, bytes, MD5 or ``-``, date.
 
-        Of an archive that lacks, bytes is ``-``, or 0 if it is empty.
+        Of an archive that is not there, bytes is ``-``, or 0 if it is empty.
         """
         lines = [f"# {self.source}", *map(_archive_line, self.archives)]
         lines += ["\t".join((name, "0" if name in self.empty else NONE, NONE, NONE)) for name in self.lacking]

@@ -92,7 +92,7 @@ class ArchiveStanding(NamedTuple):
     freed
         Whether it was deleted after it was unpacked.
     lack
-        Why it lacks here, one of `REASONS`; None if it does not.
+        Why it is missing here, one of `REASONS`; None if it does not.
     state
         One of `STATES`.
     """
@@ -338,7 +338,7 @@ class _Surveyor:
 
 
 def _lacks(archives: list[ArchiveStanding]) -> tuple[Lack, ...]:
-    """Gather what lacks by reason, the gravest first."""
+    """Gather what is missing by reason, the gravest first."""
     names: dict[str, list[str]] = {}
     for one in archives:
         if one.lack:
