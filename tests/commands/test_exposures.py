@@ -176,11 +176,15 @@ def test_settings_that_do_not_fit_together_are_named(words: list[str], problem: 
     assert refused(site, "INPUT_PATH=.", *words).startswith(problem)
 
 
-def test_a_report_of_exposures_is_refused_and_a_list_of_one_is_told_all_about(site: Site, member: Path) -> None:
+def test_a_report_of_exposures_has_no_map_and_all_is_told_about_one(site: Site, member: Path) -> None:
     site.done("avail", f"PRODUCTS={EXPOSURES}")
-    result = site.make("report")
-    assert ours(result) == ["an exposure's number tells no place on the sky; run 'make status'"]
+    result = site.make("map")
+    assert ours(result) == ["an exposure's number tells no place on the sky; run 'make report'"]
     assert result.returncode == 2
+    assert site.done("report") == "report.html: 40 at the source\n"
+    page = (site.directory / "report.html").read_text()
+    assert "<h1>0 of 40 exposures here</h1>" in page
+    assert '<figure id="map">\n<svg/>\n' in page
     assert site.done("status", f"TILES={NUMBERS[0]}p").splitlines()[:2] == [
         f"{NUMBERS[0]}: at the source (not fetched: 3 archives)",
         "at 'vos:cfis/pitcairn vos:cfis/weights vos:cfis/flags': 3 of 3 archives, 25.9 kB, "

@@ -38,11 +38,11 @@ def look(settings: Settings) -> Survey:
     RetrieveError
         If nothing was listed yet, or no tile can be shown.
     """
-    if settings.unit is not TILE:
-        raise RetrieveError(f"an {settings.unit.name}'s number tells no place on the sky; run 'make status'")
     stamps = Stamps(settings.stamps, settings.product_set().model)
     stamps.check_listed()
     found = survey(settings, stamps)
+    if settings.unit is not TILE:
+        return found
     off_sky = [tile for one in found.tiles for tile in tiles_of(one.tile) if not is_on_sky(tile)]
     if len(off_sky) == sum(len(tiles_of(one.tile)) for one in found.tiles):
         raise RetrieveError(f"no tile of '{settings.tiles}' is on the sky; give TILES a list of tiles such as 182.308")
@@ -63,7 +63,7 @@ def headline(found: Survey, settings: Settings) -> str:
     """Say how many tiles are done."""
     counts, final = found.counts(), goal(settings)
     total = len(found.tiles)
-    return f"{counts[final]:,} of {total:,} {'tile' if total == 1 else 'tiles'} {final}"
+    return f"{counts[final]:,} of {total:,} {settings.unit.name}{'' if total == 1 else 's'} {final}"
 
 
 def shares(found: Survey) -> str:
@@ -73,9 +73,14 @@ def shares(found: Survey) -> str:
 
 def page(found: Survey, settings: Settings, now: datetime) -> str:
     """Write the page."""
-    with style(_POINTS):
-        sky = svg(page_map(groups(found)), f"Sky map of the tiles: {shares(found)}")
+    unit, sky, hidden = settings.unit, "<svg/>", "hidden"
+    if unit is TILE:
+        hidden = ""
+        with style(_POINTS):
+            sky = svg(page_map(groups(found)), f"Sky map of the tiles: {shares(found)}")
     texts = {
+        "unit": unit.name,
+        "Unit": unit.name.capitalize(),
         "headline": headline(found, settings),
         "about": f"{source(settings)} · {now:%-d %B %Y, %H:%M} UTC",
         "shares": shares(found),
@@ -86,8 +91,9 @@ def page(found: Survey, settings: Settings, now: datetime) -> str:
         colours=_colours(),
         style=_part("page.css"),
         script=_part("page.js"),
-        data=_data(found),
+        data=_data(found, settings),
         map=sky,
+        hidden=hidden,
         bar="".join(
             f'<i style="flex:{count};--of-state:var(--state-{index})"></i>'
             for index, count in enumerate(found.counts().values())
@@ -116,7 +122,7 @@ def _colours() -> str:
     return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def _data(found: Survey) -> str:
+def _data(found: Survey, settings: Settings) -> str:
     """Write the tiles as JSON: those of a state together, as the map has them; any that is not on the sky last."""
     # A job of several tiles is a row for each of them.
     tiles = [(tile, one) for one in found.tiles for tile in tiles_of(one.tile)]
@@ -128,7 +134,9 @@ def _data(found: Survey) -> str:
         + ([*next(places)] if is_on_sky(tile) else [None, None])
         for tile, one in tiles
     ]
-    text = json.dumps({"states": STATES, "tiles": rows}, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        {"states": STATES, "unit": settings.unit.name, "tiles": rows}, separators=(",", ":"), ensure_ascii=False
+    )
     # Nothing in it may end the element that it is in.
     return text.replace("<", "\\u003c")
 

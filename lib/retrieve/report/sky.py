@@ -23,8 +23,8 @@ _MARGIN, _LEAST = 0.04, 50
 
 
 def is_on_sky(tile: str) -> bool:
-    """Whether a tile number is one on the sphere: a list may hold any six digits."""
-    return int(tile[4:]) <= 360
+    """Whether a tile number is one on the sphere: a list may hold any six digits, and exposures."""
+    return "." in tile and int(tile[4:]) <= 360
 
 
 def centres(tiles: Iterable[str]) -> SkyCoord:

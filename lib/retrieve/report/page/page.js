@@ -4,7 +4,7 @@
 (() => {
   const PAGE = 100, FAR = 16;
   const $ = (selector) => document.querySelector(selector);
-  const { states, tiles: rows } = JSON.parse($("#data").textContent);
+  const { states, unit, tiles: rows } = JSON.parse($("#data").textContent);
   const tiles = rows.map(([tile, state, why, bytes, date, ra, dec]) => ({ tile, state, why, bytes, date, ra, dec, corners: null }));
   const collator = new Intl.Collator("en", { numeric: true });
   const figure = $("#map"), svg = $("#map svg"), body = $("#table tbody");
@@ -34,7 +34,7 @@
   function render() {
     const last = Math.min(first + PAGE, matching.length);
     body.replaceChildren(...matching.slice(first, last).map(row));
-    const of = matching.length === tiles.length ? `${count(tiles.length)} tiles` : `${count(matching.length)} of ${count(tiles.length)} tiles`;
+    const of = matching.length === tiles.length ? `${count(tiles.length)} ${unit}s` : `${count(matching.length)} of ${count(tiles.length)} ${unit}s`;
     const shown = last - first < matching.length ? `, ${count(first + 1)} to ${count(last)} shown` : "";
     $("#shown").textContent = `${of}${shown}${hidden ? `; ${count(hidden)} more in other states` : ""}`;
     $("#before").disabled = first === 0;
