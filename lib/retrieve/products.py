@@ -7,11 +7,12 @@ differs between the PSF models.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from retrieve.errors import SettingError
-from retrieve.tiles import EXPOSURE, JOIN, TILE, Unit, dashed, tiles_of
+from retrieve.tiles import EXPOSURE, FORMS, JOIN, TILE, USUAL, Form, Unit, dashed, tiles_of
 
 _OF_EVERY_MODEL = ("final_cat", "pipeline_flag", "logs", "setools_mask", "setools_stat", "setools_plot")
 
@@ -58,8 +59,8 @@ class Product:
         The product's name, such as ``final_cat``; the pattern itself where the user gave patterns.
     pattern
         File name at the source, with the `place` of the unit where the number goes.
-    separator
-        What stands between the two halves of the tile number in the file name.
+    form
+        How tile numbers stand in the file names; None for any form of `FORMS`.
     of_jobs
         A file may be that of a job of several tiles.
     unit
@@ -70,14 +71,14 @@ class Product:
 
     name: str
     pattern: str
-    separator: str = "."
+    form: Form | None = USUAL
     of_jobs: bool = False
     unit: Unit = TILE
     container: str = ""
 
     def archive(self, tile: str) -> str:
         """File name of this product for a tile number in the form ``182.308``, or an exposure number."""
-        return self.pattern.replace(self.unit.place, tile.replace(".", self.separator))
+        return self.pattern.replace(self.unit.place, (self.form or USUAL).write(tile))
 
     def matcher(self, *, of_jobs: bool = False) -> re.Pattern[str]:
         """Compile a pattern for ``fullmatch`` on a file name; group 1 is the tile number as it stands there.
@@ -88,7 +89,10 @@ class Product:
             Whether a job's archives match, too: if there are any.
         """
         parts = map(re.escape, self.pattern.split(self.unit.place))
-        number = self.unit.number.replace(".", f"[{self.separator}]")
+        if self.unit is EXPOSURE:
+            number = "[0-9]{7}"
+        else:
+            number = self.form.number if self.form else f"(?:{'|'.join(form.number for form in FORMS.values())})"
         others = f"(?:{JOIN}{number})*" if of_jobs and self.of_jobs else ""
         return re.compile(f"({number}{others})".join(parts))
 
@@ -119,6 +123,17 @@ class ProductSet:
     def __len__(self) -> int:
         return len(self.products)
 
+    def loose(self) -> ProductSet:
+        """The same, for names of files with tile numbers in any form."""
+        patterns = (one if one.of_jobs or one.unit is EXPOSURE else replace(one, form=None) for one in self)
+        return replace(self, products=tuple(patterns))
+
+    def number(self, found: re.Match[str]) -> str:
+        """Give the tile number, or exposure number, of a name that `matcher` matched."""
+        place = found.lastindex or 0
+        form = self.products[place - 1].form or USUAL
+        return found[place] if form is USUAL else form.read(found[place])
+
     def source(self, name: str, usual: str) -> str:
         """URI of the container that an archive comes from: that of its product, or else the usual one of its tile."""
         if not any(one.container for one in self):
@@ -135,7 +150,7 @@ class ProductSet:
         return re.compile("|".join(product.matcher(of_jobs=True).pattern for product in self))
 
 
-def product_set(psf: str, selection: str) -> ProductSet:
+def product_set(psf: str, selection: str, forms: Mapping[str, str] = MappingProxyType({})) -> ProductSet:
     """Work out the products of a run from its settings.
 
     Parameters
@@ -145,6 +160,8 @@ def product_set(psf: str, selection: str) -> ProductSet:
     selection
         Empty for all products of the model; else some of their names, or file-name patterns with ``{tile}`` or
         ``{exposure}``, each with its container before it or not, separated by white space.
+    forms
+        By file-name pattern: 182.308 in the form in which tile numbers stand there; see `FORMS`.
 
     Raises
     ------
@@ -156,7 +173,7 @@ def product_set(psf: str, selection: str) -> ProductSet:
     words = tuple(dict.fromkeys(selection.split()))
     patterns = [word for word in words if "{" in word or "}" in word]
     if patterns:
-        return _pattern_set(words)
+        return _pattern_set(words, forms)
     known = PRODUCTS_OF[psf]
     for word in words:
         if word not in known:
@@ -185,11 +202,11 @@ def linked_products(selection: str) -> list[str]:
 def named_files(products: ProductSet, extension: str) -> ProductSet:
     """Give the same products as ShapePipe names their files, such as ``final_cat-182-308.fits``."""
     return ProductSet(
-        "files", tuple(Product(one.name, f"{one.name}-{PLACE}.{extension}", separator="-") for one in products)
+        "files", tuple(Product(one.name, f"{one.name}-{PLACE}.{extension}", form=FORMS["182-308"]) for one in products)
     )
 
 
-def _pattern_set(words: tuple[str, ...]) -> ProductSet:
+def _pattern_set(words: tuple[str, ...], forms: Mapping[str, str]) -> ProductSet:
     unit = EXPOSURE if EXPOSURE.place in "".join(words) else TILE
     products: dict[str, Product] = {}
     for word in words:
@@ -205,5 +222,6 @@ def _pattern_set(words: tuple[str, ...]) -> ProductSet:
             )
         if name in products:
             raise SettingError(f"'{name}' is twice in PRODUCTS; files of one name must be from one container")
-        products[name] = Product(name, name, unit=unit, container=container)
+        form = FORMS.get(forms.get(name, ""), USUAL)
+        products[name] = Product(name, name, form, unit=unit, container=container)
     return ProductSet("files" if unit is TILE else "exposures", tuple(products.values()))

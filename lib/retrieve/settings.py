@@ -13,7 +13,7 @@ from retrieve.errors import SettingError
 from retrieve.products import ProductSet, product_set
 from retrieve.selection import Selection
 from retrieve.shards import Shard, parse_shard
-from retrieve.tiles import TileList, Unit, read_lists
+from retrieve.tiles import TILE, TileList, Unit, read_lists
 from retrieve.wording import some
 
 #: What `avail` remembers for the targets that follow it.
@@ -183,6 +183,8 @@ class Settings:
     v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)
     #: The words as they were given, by name.
     given: dict[str, str] = field(default_factory=dict, compare=False)
+    #: How tile numbers stand in the file names of a pattern, where `avail` found another form than 182.308.
+    forms: dict[str, str] = field(default_factory=dict, compare=False)
     #: No settings of users, only tests change them: how many nodes of a listing are asked for at once, where the
     #: service pages; and how many archives that a listing does not show are asked for by name.
     page: int = 10_000
@@ -209,7 +211,8 @@ class Settings:
                 values["given"][name] = value.strip()
             except ValueError as error:
                 raise SettingError(f"bad value {name}='{value}'; give {error}") from error
-        return cls(**values)
+        settings = cls(**values)
+        return replace(settings, forms=parse_forms(settings.stamps)) if TILE.place in settings.products else settings
 
     @property
     def quiet(self) -> bool:
@@ -227,7 +230,7 @@ class Settings:
 
     def product_set(self) -> ProductSet:
         """Products that `psf` and `products` stand for."""
-        return product_set(self.psf, self.products)
+        return product_set(self.psf, self.products, self.forms)
 
     @property
     def unit(self) -> Unit:
@@ -272,6 +275,20 @@ class Settings:
         lines = ["# Settings of the last 'make avail'; what is given to make outdoes them."]
         lines += (_line(name, self.given.get(name, TABLE[name]["default"])) for name in REMEMBERED)
         return "\n".join(lines) + "\n"
+
+
+def forms_path(stamps: Path) -> Path:
+    """Where `avail` writes down how tile numbers stand in file names."""
+    return stamps / "files" / "forms"
+
+
+def parse_forms(stamps: Path) -> dict[str, str]:
+    """Read what `avail` wrote down: by pattern, a tile number in its form."""
+    try:
+        lines = forms_path(stamps).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
 #: Default, meaning and parser of each setting, by its name on the command line of Make.

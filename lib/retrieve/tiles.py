@@ -78,6 +78,43 @@ def parse_exposure(entry: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class Form:
+    """How tile numbers stand in the names of a product's files.
+
+    Attributes
+    ----------
+    separator
+        What stands between the halves.
+    padded
+        Whether each half has three digits, with leading zeros.
+    """
+
+    separator: str = "."
+    padded: bool = True
+
+    @property
+    def number(self) -> str:
+        """Regular expression of the number."""
+        half = "[0-9]{3}" if self.padded else "(?:0|[1-9][0-9]{0,2})"
+        return f"{half}[{self.separator}]{half}"
+
+    def write(self, number: str) -> str:
+        """Write a tile number, or those of a job; an exposure number has no halves."""
+        if not self.padded:
+            number = ".".join(str(int(half)) for half in number.split("."))
+        return number.replace(".", self.separator)
+
+    def read(self, text: str) -> str:
+        """Give the tile number that was written so."""
+        return ".".join(half.zfill(3) for half in text.split(self.separator))
+
+
+#: The usual form, and those that survey images have as well, such as ``calexp-CFIS_7_92.fits``.
+USUAL = Form()
+FORMS = {"182.308": USUAL, "182-308": Form("-"), "182_308": Form("_"), "7_92": Form("_", padded=False)}
+
+
+@dataclass(frozen=True)
 class Unit:
     """What a run is about: tiles or exposures.
 
@@ -85,8 +122,6 @@ class Unit:
     ----------
     name
         What one of them is called, and where its number goes in a pattern of file names.
-    number
-        Regular expression of the number, with ``.`` for whatever stands between the halves of a tile number.
     parse
         Reads the number out of an entry of a list; None if it is not one.
     example
@@ -96,7 +131,6 @@ class Unit:
     """
 
     name: str
-    number: str
     parse: Callable[[str], str | None]
     example: str
     forms: str
@@ -112,8 +146,8 @@ class Unit:
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
-TILE = Unit("tile", "[0-9]{3}.[0-9]{3}", parse_tile, "182.308", "182.308, 182-308 or CFIS.182.308.r.fits")
-EXPOSURE = Unit("exposure", "[0-9]{7}", parse_exposure, "2243881", "2243881, 2243881p or 2243881p.fits.fz")
+TILE = Unit("tile", parse_tile, "182.308", "182.308, 182-308 or CFIS.182.308.r.fits")
+EXPOSURE = Unit("exposure", parse_exposure, "2243881", "2243881, 2243881p or 2243881p.fits.fz")
 
 
 def tiles_of(entry: str) -> list[str]:

@@ -115,7 +115,7 @@ def ask_for(
     known
         Nodes in the container and the seconds that each took when it was last listed; 0 where that is not known.
     """
-    matches = products.matcher().fullmatch
+    matches = products.loose().matcher().fullmatch
     if tiles is None or container.ways == (Way.WHOLE,):
         return Wanted(matches)
     tiles = sorted(tiles)

@@ -53,7 +53,7 @@ class Contents:
             found = match(name)
             if found is None or found.lastindex is None:
                 continue
-            tile, place = found[found.lastindex].replace("-", "."), places[found.lastindex - 1]
+            tile, place = own.number(found), places[found.lastindex - 1]
             contents.rows.setdefault(tile, [None] * len(products))[place] = archive
             contents.there[tile] = contents.there.get(tile, 0) | (archive.bytes > 0) << place
         return contents

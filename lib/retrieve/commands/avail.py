@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from retrieve.availability.asking import ask_for
 from retrieve.availability.contents import Availability, Contents
+from retrieve.availability.forms import find_forms
 from retrieve.availability.probe import absent, check_absent
 from retrieve.availability.record import ListingRecord, count_changes, write_stamps
 from retrieve.errors import SourceError
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain, remark, shorten, show
 from retrieve.host.progress import Progress
-from retrieve.settings import UNFINISHED, Settings
+from retrieve.settings import UNFINISHED, Settings, forms_path
 from retrieve.source.container import Container, Listing, Wanted, Way
 from retrieve.source.listing import PartsError
 from retrieve.source.opening import open_containers
@@ -42,6 +44,7 @@ class _Look(NamedTuple):
     related: tuple[str, ...]
     record: ListingRecord
     unread: frozenset[str]
+    forms: dict[str, str]
 
 
 def main(settings: Settings) -> int:
@@ -52,6 +55,9 @@ def main(settings: Settings) -> int:
         changed = write_stamps(found.now, found.related, stamps, found.record)
         found.record.write(found.now, found.listings, found.related)
         _remember(settings)
+        if found.forms != settings.forms:
+            lines = (f"{pattern}\t{form}\n" for pattern, form in (settings.forms | found.forms).items())
+            write_whole(forms_path(settings.stamps), "".join(lines))
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
     return 1 if found.unread else 0
@@ -80,6 +86,8 @@ def _look(
     tiles = None if lists is None else _to_ask_for(union(lists), stamps, settings)
     asked = None if tiles is None else related(tiles, stamps.jobs())
     listings, unread = _list_all(containers, asked, record, stamps, settings)
+    settings = replace(settings, forms=_forms(containers, listings, unread, settings))
+    products = settings.product_set()
     own = list(settings.sources().values())
     found = [Contents.of(one.uri, *its, products) for one, *its in zip(containers, listings, own, strict=True)]
     now = Availability(products, found)
@@ -96,7 +104,7 @@ def _look(
             _check(container, listings[place], found[place], asked, record, settings)
     now = Availability(products, found)
     lists = tuple(TileList(one.name, now.settled(one.tiles)) for one in lists)
-    return _Look(now, listings, lists, now.settled(tiles), related(asked, now.jobs()), record, unread)
+    return _Look(now, listings, lists, now.settled(tiles), related(asked, now.jobs()), record, unread, settings.forms)
 
 
 def _list_all(
@@ -127,6 +135,23 @@ def _list_all(
     for problem in problems.values():
         complain(f"{problem}; what was known of it holds")
     return listings, frozenset(problems)
+
+
+def _forms(
+    containers: tuple[Container, ...], listings: list[Listing], unread: frozenset[str], settings: Settings
+) -> dict[str, str]:
+    """Find out how tile numbers stand in file names; where none was found by the form that was tried, in any form."""
+    forms: dict[str, str] = {}
+    for place, (container, own) in enumerate(zip(containers, settings.sources().values(), strict=True)):
+        found, loose = find_forms(own, listings[place], settings.forms), own.loose()
+        unknown = [one for one in loose if one.form is None and one.pattern not in found]
+        if unknown and container.uri not in unread and listings[place].way is not Way.WHOLE:
+            listings[place] = list_container(container, Wanted(loose.matcher().fullmatch), settings)
+            found = find_forms(own, listings[place], settings.forms)
+        for pattern, form in found.items():
+            if forms.setdefault(pattern, form) != form:
+                raise SourceError(f"'{pattern}' has tile numbers like {form} in '{container.uri}' alone")
+    return forms
 
 
 def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:
@@ -179,7 +204,7 @@ def _remember(settings: Settings) -> None:
 
 
 def _show(settings: Settings, found: _Look, changed: int, *more: str) -> dict[str, Any]:
-    now, listings, lists, tiles, *_, unread = found
+    now, listings, lists, tiles, *_, unread, _ = found
     done = set(union(lists)) - set(tiles)
     complete = {one.name: sum(tile in done or now.is_complete(tile) for tile in one.tiles) for one in lists}
     counts = {name: len(done) + count for name, count in now.counts(tiles).items()}

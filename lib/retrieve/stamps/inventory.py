@@ -37,11 +37,12 @@ def settled(tiles: Collection[str], stamps: Stamps) -> tuple[str, ...]:
 
 def held_archives(settings: Settings) -> dict[str, LocalFile]:
     """Archives of the products of a run that are here, and of its tiles if it has but a share of them."""
-    match, shard = settings.product_set().matcher().fullmatch, settings.shard
+    products, shard = settings.product_set(), settings.shard
+    match = products.matcher().fullmatch
 
     def owned(name: str) -> bool:
         found = match(name)
-        return bool(found and shard and shard.owns(found[found.lastindex or 0]))
+        return bool(found and shard and shard.owns(products.number(found)))
 
     return scan(settings.archives, owned if shard else match)
 
