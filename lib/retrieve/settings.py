@@ -183,8 +183,8 @@ class Settings:
     v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)
     #: The words as they were given, by name.
     given: dict[str, str] = field(default_factory=dict, compare=False)
-    #: How tile numbers stand in the file names of a pattern, where `avail` found another form than 182.308.
-    forms: dict[str, str] = field(default_factory=dict, compare=False)
+    #: By pattern of file names, the form in which tile numbers stand there; None for what `avail` last wrote down.
+    forms: Mapping[str, str] | None = field(default=None, compare=False)
     #: No settings of users, only tests change them: how many nodes of a listing are asked for at once, where the
     #: service pages; and how many archives that a listing does not show are asked for by name.
     page: int = 10_000
@@ -211,8 +211,7 @@ class Settings:
                 values["given"][name] = value.strip()
             except ValueError as error:
                 raise SettingError(f"bad value {name}='{value}'; give {error}") from error
-        settings = cls(**values)
-        return replace(settings, forms=parse_forms(settings.stamps)) if TILE.place in settings.products else settings
+        return cls(**values)
 
     @property
     def quiet(self) -> bool:
@@ -230,7 +229,11 @@ class Settings:
 
     def product_set(self) -> ProductSet:
         """Products that `psf` and `products` stand for."""
-        return product_set(self.psf, self.products, self.forms)
+        return product_set(self.psf, self.products, self.known_forms() if TILE.place in self.products else {})
+
+    def known_forms(self) -> Mapping[str, str]:
+        """By pattern of file names, 182.308 in the form in which tile numbers stand there, as far as that is known."""
+        return parse_forms(self.stamps) if self.forms is None else self.forms
 
     @property
     def unit(self) -> Unit:
@@ -255,7 +258,7 @@ class Settings:
         """
         products, path = self.product_set(), self.input_path
         own = dict.fromkeys(one.container for one in products if one.container)
-        words = [path] if Path(path).is_dir() else [word.rstrip("/") for word in path.split()]
+        words = [path] if Path(path).is_dir() else [word.rstrip("/") or "/" for word in path.split()]
         if all(one.container for one in products):
             words = []
         elif not words:

@@ -111,7 +111,7 @@ class Form:
 
 #: The usual form, and those that survey images have as well, such as ``calexp-CFIS_7_92.fits``.
 USUAL = Form()
-FORMS = {"182.308": USUAL, "182-308": Form("-"), "182_308": Form("_"), "7_92": Form("_", padded=False)}
+FORMS = {"182.308": USUAL, "182-308": Form("-"), "7_92": Form("_", padded=False), "182_308": Form("_")}
 
 
 @dataclass(frozen=True)

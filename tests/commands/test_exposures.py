@@ -98,6 +98,23 @@ def test_a_container_that_cannot_be_read_holds_up_what_needs_it_alone(site: Site
     assert exposure_stamps(site) == before
 
 
+def test_what_was_known_of_an_empty_file_holds_as_well(site: Site, space: VOSpace, member: Path, patch: Path) -> None:
+    (patch / f"cfis/flags/{NUMBERS[0]}p.flag.fits.fz").write_bytes(b"")
+    site.done("avail", f"PRODUCTS={EXPOSURES}")
+    before = exposure_stamps(site)
+    member.unlink()
+    assert site.make("avail").returncode == 2
+    assert exposure_stamps(site) == before
+
+
+def test_a_download_that_lists_first_tells_of_a_container_that_cannot_be_read(site: Site, member: Path) -> None:
+    member.unlink()
+    result = site.make("download", f"PRODUCTS={EXPOSURES}")
+    assert result.stdout.splitlines()[-1] == "nothing to fetch"
+    assert result.returncode == 2
+    assert ours(result)[0].endswith("; what was known of it holds")
+
+
 def test_what_is_damaged_or_absent_is_told_and_the_rest_is_complete(
     site: Site, space: VOSpace, member: Path, patch: Path
 ) -> None:
@@ -114,7 +131,7 @@ def test_what_is_damaged_or_absent_is_told_and_the_rest_is_complete(
     assert f"{absent}: not at the source: {absent}p.weight.fits.fz" in told
     assert (site.directory / "missing.txt").read_text().split() == [absent, damaged]
     space.forget()
-    assert "nothing" not in site.make("download").stdout
+    assert site.make("download").returncode == 2
     assert {name for route, name in space.requests().nodes if route == "storage"} == {f"{damaged}p.fits.fz"}
 
 

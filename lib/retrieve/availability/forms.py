@@ -1,4 +1,4 @@
-"""Forms: how tile numbers stand in the file names that a pattern stands for, as a listing shows it."""
+"""Forms: how tile numbers stand in the file names that a pattern stands for, as listings show it."""
 
 from __future__ import annotations
 
@@ -11,43 +11,57 @@ from retrieve.source.container import Listing
 from retrieve.tiles import FORMS
 
 
-def form_of(product: Product, names: Iterable[str]) -> str | None:
-    """Find the form of the tile numbers in a listing's names of one product: 182.308 as it would stand there.
-
-    None if it is in none of the names.
+def numbers_in(product: Product, names: Iterable[str]) -> dict[str, str]:
+    """Give the tile numbers in the names that one container has of a product, by name and as they stand there.
 
     Raises
     ------
     SourceError
-        If two names are those of one tile, or have two forms.
+        If two names are those of one tile.
     """
     match = product.matcher().fullmatch
-    texts = {name: found[1] for name in names if (found := match(name))}
+    numbers = {name: found[1] for name in names if (found := match(name))}
     tiles: dict[tuple[int, ...], str] = {}
-    for name, text in texts.items():
-        tile = tuple(int(half) for half in text.replace("-", ".").replace("_", ".").split("."))
-        if tile in tiles:
-            raise SourceError(f"'{tiles[tile]}' and '{name}' are both of one tile; leave one of them at the source")
-        tiles[tile] = name
-    fitting, told_by = list(FORMS), ""
-    for name, text in texts.items():
-        still = [form for form in fitting if re.fullmatch(FORMS[form].number, text)]
-        if not still:
-            raise SourceError(f"'{told_by}' and '{name}' have tile numbers in two forms; leave one at the source")
-        if still != fitting:
-            fitting, told_by = still, name
-    # Where no number is short enough to tell, leading zeros are left out: so it is in the names of catalogues.
-    return fitting[-1] if texts else None
+    for name, number in numbers.items():
+        other = tiles.setdefault(tuple(map(int, re.split("[._-]", number))), name)
+        if other != name:
+            raise SourceError(f"'{other}' and '{name}' are both of one tile; leave one of them at the source")
+    return numbers
 
 
-def find_forms(own: ProductSet, listing: Listing, known: Mapping[str, str]) -> dict[str, str]:
-    """Find the forms in a listing of one container, by pattern; those that are known hold where it shows none.
+def form_of(numbers: Iterable[str], known: str | None = None) -> str | None:
+    """Find the form that most of some tile numbers have, 182.308 as it would stand there; if there are none, the known.
+
+    Of equals it is the known one, else the first. So where no number is short enough to tell, leading zeros are left
+    out, as they are in calexp-CFIS_7_92.fits.
+    """
+    numbers = list(numbers)
+    count = {form: sum(bool(re.fullmatch(one.number, number)) for number in numbers) for form, one in FORMS.items()}
+    return max(count, key=lambda form: (count[form], form == known)) if numbers else known
+
+
+def find_forms(
+    listed: Iterable[tuple[ProductSet, Listing]], known: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Find the form of each pattern in the listings of some containers; what is known holds where they show none.
+
+    Returns also what to say about names that have another form than most of their product.
 
     Raises
     ------
     SourceError
-        See `form_of`.
+        See `numbers_in`.
     """
-    loose = [product for product in own.loose() if product.form is None]
-    found = {product.pattern: form_of(product, listing.archives) or known.get(product.pattern) for product in loose}
-    return {pattern: form for pattern, form in found.items() if form}
+    found: dict[str, dict[str, str]] = {}
+    for own, listing in listed:
+        for product in own.loose():
+            if product.form is None:
+                found.setdefault(product.pattern, {}).update(numbers_in(product, listing.archives))
+    forms = {pattern: form_of(numbers.values(), known.get(pattern)) for pattern, numbers in found.items()}
+    strays = [
+        f"'{name}' does not count: most such names have a number like {forms[pattern]}"
+        for pattern, numbers in found.items()
+        for name, number in sorted(numbers.items())
+        if not re.fullmatch(FORMS[forms[pattern]].number, number)
+    ]
+    return {pattern: form for pattern, form in forms.items() if form}, strays

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from retrieve.archives import Archive
 from retrieve.availability.asking import ask_for
 from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.forms import find_forms
@@ -52,12 +53,10 @@ def main(settings: Settings) -> int:
     lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)
+        _keep_forms(found.forms, settings)  # before there are stamps of such names
         changed = write_stamps(found.now, found.related, stamps, found.record)
         found.record.write(found.now, found.listings, found.related)
         _remember(settings)
-        if found.forms != settings.forms:
-            lines = (f"{pattern}\t{form}\n" for pattern, form in (settings.forms | found.forms).items())
-            write_whole(forms_path(settings.stamps), "".join(lines))
         data = _show(settings, found, changed)
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
     return 1 if found.unread else 0
@@ -129,8 +128,9 @@ def _list_all(
                 raise
             problems[container.uri] = str(error)
             tiles = record.tiles if asked is None else asked
-            known = [stamp for tile in tiles if (stamp := stamps.source(tile))]
-            archives = {one.name: one for stamp, _ in known for one in stamp.archives}
+            known = [found[0] for tile in tiles if (found := stamps.source(tile))]
+            archives = {one.name: one for stamp in known for one in stamp.archives}
+            archives |= {name: Archive(name, 0, None, "") for stamp in known for name in stamp.empty}
             listings.append(Listing(Way.NAMES, archives=archives))
     for problem in problems.values():
         complain(f"{problem}; what was known of it holds")
@@ -141,17 +141,17 @@ def _forms(
     containers: tuple[Container, ...], listings: list[Listing], unread: frozenset[str], settings: Settings
 ) -> dict[str, str]:
     """Find out how tile numbers stand in file names; where none was found by the form that was tried, in any form."""
-    forms: dict[str, str] = {}
-    for place, (container, own) in enumerate(zip(containers, settings.sources().values(), strict=True)):
-        found, loose = find_forms(own, listings[place], settings.forms), own.loose()
+    own, known = list(settings.sources().values()), settings.known_forms()
+    found, _ = find_forms(zip(own, listings, strict=True), known)
+    for place, container in enumerate(containers):
+        loose = own[place].loose()
         unknown = [one for one in loose if one.form is None and one.pattern not in found]
         if unknown and container.uri not in unread and listings[place].way is not Way.WHOLE:
             listings[place] = list_container(container, Wanted(loose.matcher().fullmatch), settings)
-            found = find_forms(own, listings[place], settings.forms)
-        for pattern, form in found.items():
-            if forms.setdefault(pattern, form) != form:
-                raise SourceError(f"'{pattern}' has tile numbers like {form} in '{container.uri}' alone")
-    return forms
+    found, strays = find_forms(zip(own, listings, strict=True), known)
+    for line in shorten(settings, strays, "name"):
+        complain(line)
+    return found
 
 
 def _to_ask_for(tiles: tuple[str, ...], stamps: Stamps, settings: Settings) -> tuple[str, ...]:
@@ -195,6 +195,13 @@ def _list_whole(
 ) -> Listing:
     remark(settings, f"{problem}; it is listed whole instead")
     return list_container(container, Wanted(matches), settings)
+
+
+def _keep_forms(found: dict[str, str], settings: Settings) -> None:
+    known = settings.known_forms()
+    if found.items() - known.items():
+        lines = (f"{pattern}\t{form}\n" for pattern, form in {**known, **found}.items())
+        write_whole(forms_path(settings.stamps), "".join(lines))
 
 
 def _remember(settings: Settings) -> None:

@@ -19,17 +19,16 @@ from retrieve.wording import lifetime, size, some
 
 def main(settings: Settings) -> int:
     """Bring the stale tiles home; exit status 1 if some failed, 2 if none could be had at all."""
-    products = settings.product_set()
-    stamps = Stamps(settings.stamps, products.model)
-    stale = collected(stamps, "download", settings.shard)
+    stamps = Stamps(settings.stamps, settings.product_set().model)
+    stale, listed = collected(stamps, "download", settings.shard), 0
     if not stamps.listing.exists():
         if settings.shard:
             stamps.check_listed()  # all shards would list at once
-        avail.main(settings)
+        listed = avail.main(settings)
         stale = behind(stamps, "download")
     with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
         plans = plan_download(settings, stamps, stale)
-        outlook = look_ahead(plans, products, settings.archives, settings.jobs)
+        outlook = look_ahead(plans, settings.product_set(), settings.archives, settings.jobs)
         try:
             settings.archives.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -43,7 +42,7 @@ def main(settings: Settings) -> int:
         if outlook.fetch.total():
             ends = delivery.access_ends()
             remark(settings, outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
-        run.status = _deliver(delivery, settings, run)
+        run.status = max(listed, _deliver(delivery, settings, run))
     return run.status
 
 

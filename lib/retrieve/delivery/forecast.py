@@ -25,7 +25,9 @@ class Outlook:
     Attributes
     ----------
     tiles
-        Number of tiles.
+        Number of tiles, or exposures.
+    unit
+        What one of them is called.
     fetch, bytes
         By product: number of archives to fetch, and their bytes.
     keep
