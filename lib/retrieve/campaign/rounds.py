@@ -216,7 +216,7 @@ class Rounds:
             remark(
                 self._settings,
                 f"{self._settings.counted(len(new))} not complete at the source, waited for: "
-                f"{', '.join(new[:_NAMED])}{more}; 'make missing' says what lacks",
+                f"{', '.join(new[:_NAMED])}{more}; 'make missing' says what is missing",
             )
         self._lacking |= lacking
 
