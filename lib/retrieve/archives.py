@@ -9,9 +9,8 @@ from typing import NamedTuple
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """An archive as the source lists it.
+class Archive(NamedTuple):
+    """An archive as the source lists it. A tuple, since a survey has 88,347 of them.
 
     Attributes
     ----------

@@ -39,16 +39,18 @@ def _regular() -> re.Pattern[str]:
     space, control = r"[ \t\r\n]*+", r"\x00-\x08\x0b-\x1f\ufffe\uffff"
     # XML makes blanks of tabs and line ends in a value, and one character of CR LF everywhere.
     char, valued = f"[^<>&{control}]", f'[^"<>&{control}\\t\\n]'
-    attributes = f'(?: [A-Za-z:]++="{valued}*+")*+ ?+'
+    # First what both services write: an expression tries one way after the other.
+    attributes = f'(?> readOnly="true"(?=[>/])|(?: [A-Za-z:]++="{valued}*+")*+ ?+)'
     text = f"{char}*+(?:&(?:amp|lt|gt|quot|apos);{char}*+)*+"
     date = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d++)?+)"
     wanted = {"length": r"(\d++)", "MD5": "(?:md5:)?+([0-9a-fA-F]{32})", "date": date, "content-date": date}
-    values = "|".join(f'{name}"{attributes}>{value}' for name, value in wanted.items())
-    others = f'(?!{CORE}(?:{"|".join(wanted)})"){valued}*+"{attributes}'
+    values = "|".join(f'{name}"{attributes}>{value}</vos:property>' for name, value in wanted.items())
+    other = f'{valued}*+"{attributes}(?:/>|>{text}</vos:property>)'
+    of_core = f'{values}|(?!(?:{"|".join(wanted)})"){other}'
     return re.compile(
         f'{space}<vos:node uri="({valued}++)" xsi:type="vos:(Data|Link|Container)Node"{attributes}>'
         f"{space}<vos:properties>"
-        f'(?:{space}<vos:property uri="(?:{CORE}(?:{values})</vos:property>|{others}(?:/>|>{text}</vos:property>)))*+'
+        f'(?:{space}<vos:property uri="(?:{CORE}(?:{of_core})|(?!{CORE}){other}))*+'
         f"{space}</vos:properties>"
         f"(?:{space}<vos:target>({char}*+)</vos:target>)?+"
         rf"(?:{space}<vos:(?!node\b|properties|target)(\w++){attributes}(?:/>|>{text}</vos:\8>))*+"
@@ -178,7 +180,7 @@ class _Reader:
         match, end = _regular().match, 0
         while found := match(text, end):
             end = found.end()
-            self._take(*found.groups()[:-1])
+            self._take(*found.groups())
         return data[cut:] if end == len(text) else self._give_up(text[end:].encode() + data[cut:])
 
     def _give_up(self, data: bytes) -> bytes:
@@ -209,6 +211,7 @@ class _Reader:
         date: str | None,
         content_date: str | None,
         target: str | None,
+        _other: str | None = None,
     ) -> None:
         """Count a node, and keep it if it is wanted."""
         page = self.page
@@ -218,14 +221,14 @@ class _Reader:
         if uri == self._after:
             return
         name = name_of(uri)
-        if kind == "Container":
-            page.containers.append(name)
-        elif kind not in ("Data", "Link") or not self._wanted(name):
-            page.others += 1
-        elif kind == "Link":
-            page.links[name] = uri, target or ""
-        else:
+        if kind == "Data" and self._wanted(name):
             page.archives.append(make_archive(name, length, md5, date, content_date))
+        elif kind == "Link" and self._wanted(name):
+            page.links[name] = uri, target or ""
+        elif kind == "Container":
+            page.containers.append(name)
+        else:
+            page.others += 1
 
 
 def _is_child(element: etree._Element) -> bool:

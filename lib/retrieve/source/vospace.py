@@ -83,7 +83,7 @@ class VOSpace:
             with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
                 for (name, (_, target)), found in targets:
                     if isinstance(found, Archive):
-                        listing.archives[name] = replace(found, name=name)
+                        listing.archives[name] = found._replace(name=name)
                     else:
                         listing.dangling[name] = f"it leads to '{target}', and {found}"
             return listing
@@ -111,7 +111,7 @@ class VOSpace:
             except Gone:
                 return None
             archive = archive_of(node)
-            return replace(archive, name=name) if archive else None
+            return archive._replace(name=name) if archive else None
 
     def access_ends(self) -> datetime | None:
         """When the certificate ends; see `Container`."""

@@ -246,12 +246,15 @@ class Stamps:
         except FileNotFoundError:
             Path(directory).mkdir(parents=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(text.encode())
-            file.flush()
+        try:
+            rest = text.encode()
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
             got = _set_mtime(descriptor, temporary, mtime_ns, above_ns)
             if sync:
                 sync_file(descriptor)
+        finally:
+            os.close(descriptor)
         os.rename(temporary, f"{directory}/{tile}")  # noqa: PTH104
         if sync:
             sync_directory(Path(directory))
