@@ -25,7 +25,7 @@ from retrieve.source.pages import Page
 WHOLE, RANGES, NAMES = Way.WHOLE, Way.RANGES, Way.NAMES
 VAULT, CAVERN = (WHOLE, NAMES, RANGES), (WHOLE, NAMES)
 #: A container of a survey, of which a node takes 0.1 ms on Vault and 12 ms on Cavern, over a network of 50 ms.
-ON_VAULT = Costs(VAULT, held=88_347, per_node=1e-4, latency=0.05, page=10_000, jobs=8)
+ON_VAULT = Costs(VAULT, nodes=88_347, per_node=1e-4, latency=0.05, page=10_000, jobs=8)
 ON_CAVERN = replace(ON_VAULT, ways=CAVERN, per_node=12e-3)
 
 
@@ -40,11 +40,11 @@ ON_CAVERN = replace(ON_VAULT, ways=CAVERN, per_node=12e-3)
         (ON_VAULT, 88_347, [12_621] * 7, RANGES),
         (ON_VAULT, 12_621, [1_600] * 8, RANGES),
         # Where few others are, or the service takes no time for a node, nothing is gained.
-        (replace(ON_VAULT, held=300), 1498, [400] * 14, WHOLE),
+        (replace(ON_VAULT, nodes=300), 1498, [400] * 14, WHOLE),
         (replace(ON_VAULT, per_node=0.0, latency=0.001), 88_347, [12_621] * 7, WHOLE),
         (ON_CAVERN, 140, [20] * 7, NAMES),
         (ON_CAVERN, 1498, [400] * 14, NAMES),
-        (replace(ON_CAVERN, held=300), 1498, [400] * 14, WHOLE),
+        (replace(ON_CAVERN, nodes=300), 1498, [400] * 14, WHOLE),
         (replace(ON_CAVERN, jobs=1), 88_347, [12_621] * 7, WHOLE),
         (replace(ON_CAVERN, ways=(WHOLE,)), 7, [1] * 7, WHOLE),
     ],

@@ -44,8 +44,8 @@ class Costs:
     ----------
     ways
         Those that it has.
-    held
-        Nodes in it.
+    nodes
+        Those in it.
     per_node
         Seconds that it takes for a node of a listing.
     latency
@@ -57,7 +57,7 @@ class Costs:
     """
 
     ways: tuple[Way, ...]
-    held: int
+    nodes: int
     per_node: float
     latency: float
     page: int
@@ -88,10 +88,10 @@ def cheapest(costs: Costs, names: int, ranges: Sequence[int]) -> dict[Way, float
             return names * (costs.latency / min(costs.jobs, names) + _PER_REQUEST)
         if way is Way.RANGES:
             at_once = min(costs.jobs, len(ranges))
-            nodes, in_a_row = min(sum(ranges), costs.held), math.ceil(len(ranges) / costs.jobs)
+            nodes, in_a_row = min(sum(ranges), costs.nodes), math.ceil(len(ranges) / costs.jobs)
             pages = in_a_row * math.ceil(max(ranges) / costs.page)
         else:
-            at_once, nodes, pages = 1, costs.held, math.ceil(costs.held / costs.page)
+            at_once, nodes, pages = 1, costs.nodes, math.ceil(costs.nodes / costs.page)
         server = max(costs.per_node - _PER_NODE, 0.0) / at_once
         return pages * (costs.latency + at_once * _PER_REQUEST) + nodes * (_PER_NODE + server)
 
@@ -125,14 +125,14 @@ def ask_for(
     # Where jobs come among the tiles of a range hangs on the order of the service.
     ways = tuple(one for one in container.ways if one is not Way.RANGES or not any(JOIN in tile for tile in tiles))
     divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS] if Way.RANGES in ways else [[]]
-    held, known_seconds = known
+    known_nodes, known_seconds = known
     few = min(max(_FEW, len(names) // 2), _MANY)
 
     def choose(latency: float, per_node: float | None) -> tuple[Way, Sequence[Range]]:
         # Who asks for half a page or more is likely to ask for most of what is there.
         unknown = len(names) if len(names) > settings.page // 2 else _UNKNOWN
         # If so few were there, more are by now: they were tried in vain.
-        there = held if held > few else unknown
+        there = known_nodes if known_nodes > few else unknown
         usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
         a_node = known_seconds or usual if per_node is None else per_node
         costs = Costs(ways, there, a_node, latency, settings.page, settings.jobs)
@@ -149,7 +149,7 @@ def ask_for(
         return next(iter(takes)), ranges
 
     # One that held few nodes may have grown, but hardly to a survey's.
-    trial = 0 if held > few else max(few, _GROWTH * held)
+    trial = 0 if known_nodes > few else max(few, _GROWTH * known_nodes)
     return Wanted(matches, names, trial, choose)
 
 
@@ -160,7 +160,7 @@ def ranges_of(tiles: Sequence[str], products: ProductSet, jobs: int, gap: float)
     parts = math.ceil(jobs / (len(groups) * len(products)))
     groups = [part for group in groups for part in _divide(group, parts)]
     return [
-        Range(product.archive(group[0]), product.archive(group[-1]), product.matcher(), _held(group))
+        Range(product.archive(group[0]), product.archive(group[-1]), product.matcher(), _nodes_in(group))
         for product in products
         for group in groups
     ]
@@ -182,7 +182,7 @@ def _divide(tiles: Sequence[str], parts: int) -> Iterator[Sequence[str]]:
         yield tiles[begin : begin + size]
 
 
-def _held(group: Sequence[str]) -> int:
+def _nodes_in(group: Sequence[str]) -> int:
     """Estimate how many tiles there are from the first to the last of some."""
     return max(1 + _between(group[0], group[-1]), len(group))
 

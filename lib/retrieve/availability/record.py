@@ -36,7 +36,7 @@ class ListingRecord:
         self._products = products
         self._patterns = [f"{one.container}/{one.pattern}" if one.container else one.pattern for one in products]
         self._sources: list[str] = []
-        self._held: dict[str, tuple[int, float]] = {}
+        self._known: dict[str, tuple[int, float]] = {}
         self.tiles = dict(self._read())
 
     def _read(self) -> Iterator[tuple[str, _Listed]]:
@@ -45,9 +45,9 @@ class ListingRecord:
             names = sources.split("\t")[1:]
             # Older ones do not have this line.
             if lines and lines[0].startswith("#"):
-                for name, held in zip(names, lines.pop(0).split("\t")[1:], strict=True):
-                    nodes, seconds = held.split()
-                    self._held[name] = int(nodes), float(seconds)
+                for name, known in zip(names, lines.pop(0).split("\t")[1:], strict=True):
+                    nodes, seconds = known.split()
+                    self._known[name] = int(nodes), float(seconds)
             # What was there of other products says nothing about these.
             if patterns.split("\t")[1:] == self._patterns:
                 self._sources = names
@@ -57,9 +57,9 @@ class ListingRecord:
         except (FileNotFoundError, ValueError):
             return
 
-    def held(self, source: str) -> tuple[int, float]:
+    def known(self, source: str) -> tuple[int, float]:
         """Nodes in a container, and seconds that each took, when it was last listed whole; 0 if it never was."""
-        return self._held.get(source, (0, 0.0))
+        return self._known.get(source, (0, 0.0))
 
     def vanished(self, contents: Contents, tiles: Iterable[str]) -> list[str]:
         """Names of archives that a source had at the last listing and has not any more.
@@ -82,14 +82,14 @@ class ListingRecord:
     def write(self, now: Availability, listings: Iterable[Listing], tiles: Iterable[str]) -> None:
         """Write the record of this listing in place of the last one; of other tiles, what that said still holds."""
         size, looked_at = len(self._products), set(tiles)
-        held = {
-            contents.source: (one.nodes, one.seconds or 0.0) if contents.whole else self.held(contents.source)
+        known = {
+            contents.source: (one.nodes, one.seconds or 0.0) if contents.whole else self.known(contents.source)
             for contents, one in zip(now.contents, listings, strict=True)
         }
         lines = [
-            "\t".join(["#", *held]),
+            "\t".join(["#", *known]),
             "\t".join(["#", *self._patterns]),
-            "\t".join(["#", *(f"{nodes} {seconds:.3g}" for nodes, seconds in held.values())]),
+            "\t".join(["#", *(f"{nodes} {seconds:.3g}" for nodes, seconds in known.values())]),
         ]
         for tile, one in self.tiles.items():
             there = 0

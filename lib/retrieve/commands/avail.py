@@ -121,7 +121,7 @@ def _list_all(
     own = list(settings.sources().values())
     for container, products in zip(containers, own, strict=True):
         try:
-            wanted = ask_for(asked, container, products, record.held(container.uri), settings)
+            wanted = ask_for(asked, container, products, record.known(container.uri), settings)
             listings.append(list_container(container, wanted, settings))
         except SourceError as error:
             if own.count(products) > 1 or len(problems) == len(containers) - 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from retrieve.host.lock import held
+from retrieve.host.lock import taken
 from retrieve.host.messages import shorten, show
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import settled
@@ -27,7 +27,7 @@ def main(settings: Settings) -> int:
         show(settings, story.lines(), story.data())
         return 0
     found = survey(settings, stamps)
-    shards = _shards(found.runs, held(stamps.directory))
+    shards = _shards(found.runs, taken(stamps.directory))
     final = goal(settings)
     counts = found.counts()
     text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}"]

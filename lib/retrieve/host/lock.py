@@ -67,7 +67,7 @@ class Ticket:
         return f"{self.kind}{shard.suffix if shard else ''}.{self.number}.{self.owner}"
 
     def excludes(self, other: Ticket) -> bool:
-        """Whether both cannot be held at once.
+        """Whether no two runs can have both at once.
 
         ==========================  =======
         tickets for                 exclude
@@ -134,10 +134,10 @@ def turn(directory: Path) -> Iterator[None]:
         (directory / ticket.name).unlink(missing_ok=True)
 
 
-def held(directory: Path) -> dict[str, bool]:
-    """Shares of the tiles that runs hold, such as ``3/16`` or an empty text for all tiles, and whether they seem alive.
+def taken(directory: Path) -> dict[str, bool]:
+    """Shares of the tiles that runs have taken, and whether those runs seem alive.
 
-    One that was killed holds its share until the next run.
+    A share is written as ``3/16``; an empty text stands for all tiles. A killed run keeps its share until the next run.
     """
     return {one.shard: _Watch(directory, one).seems_alive() for one in _tickets(directory) if one.kind == "lock"}
 
