@@ -94,7 +94,7 @@ def _is_dated(mtime_ns: int, date_ns: int) -> bool:
 
 
 def expected_md5(wanted: Archive, verified: Verified | None) -> str | None:
-    """MD5 that a file on disk should have: of what was verified as the wanted content, else the source's."""
+    """MD5 that a file here should have: that of the verified bytes if they are the wanted ones, or the source's."""
     if verified is not None and same_content(verified.archive, wanted):
         return verified.md5
     return wanted.md5
@@ -125,7 +125,7 @@ class Lack:
     names
         The archives that lack for this reason; none if it is the whole tile.
     text
-        What is said of the whole tile, or what the last try to fetch them met.
+        A remark on the whole tile, or the error of the last try to fetch its archives.
     """
 
     reason: str

@@ -57,7 +57,7 @@ def parse_shard(value: str) -> Shard | None:
 
 
 def shard_of(verb: str, given: Shard | None, environment: Mapping[str, str]) -> Shard | None:
-    """Share of the tiles that a verb is to work on: the one that is given, else that of the batch system's task.
+    """Share of the tiles that a verb works on: the one in SHARD, otherwise that of the batch system's task.
 
     Raises
     ------

@@ -38,7 +38,7 @@ _WORTH = 3.0
 
 @dataclass(frozen=True)
 class Costs:
-    """What is known of a container, to compare the ways in which it may be asked.
+    """Facts about a container by which the ways to ask it are compared.
 
     Attributes
     ----------
@@ -122,16 +122,16 @@ def ask_for(
     if not tiles:
         return Wanted(matches, choose=lambda *_: (Way.NAMES, ()))
     names = [product.archive(tile) for tile in tiles for product in products]
-    # Where jobs come among the tiles of a range hangs on the order of the service.
+    # Where a job's name sorts among those of single tiles depends on the service.
     ways = tuple(one for one in container.ways if one is not Way.RANGES or not any(JOIN in tile for tile in tiles))
     divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS] if Way.RANGES in ways else [[]]
     known_nodes, known_seconds = known
     few = min(max(_FEW, len(names) // 2), _MANY)
 
     def choose(latency: float, per_node: float | None) -> tuple[Way, Sequence[Range]]:
-        # Who asks for half a page or more is likely to ask for most of what is there.
+        # A list of half a page or more probably covers most of the container.
         unknown = len(names) if len(names) > settings.page // 2 else _UNKNOWN
-        # If so few were there, more are by now: they were tried in vain.
+        # With so few known, the trial has shown that there are more by now.
         there = known_nodes if known_nodes > few else unknown
         usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
         a_node = known_seconds or usual if per_node is None else per_node
@@ -148,7 +148,7 @@ def ask_for(
             remark(settings, f"to ask '{container.uri}' for {some(len(names), 'archive')} should take: {expected}")
         return next(iter(takes)), ranges
 
-    # One that held few nodes may have grown, but hardly to a survey's.
+    # A small container may have grown since, but hardly to the size of a survey.
     trial = 0 if known_nodes > few else max(few, _GROWTH * known_nodes)
     return Wanted(matches, names, trial, choose)
 

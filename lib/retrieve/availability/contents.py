@@ -25,7 +25,7 @@ class Contents:
     whole
         Nothing is missing here that the container holds: it was listed whole.
     rows
-        By tile number: an archive per product, None where there is none.
+        By tile number: an archive per product, None where it is absent.
     there
         By tile number: which products are there, as bits. An archive of 0 bytes is what a failed upload leaves, and
         counts as lacking.
@@ -82,7 +82,7 @@ class Availability:
     products
         The products that were looked for.
     contents
-        What each container holds: in the order of ``INPUT_PATH``, then those of single products.
+        Contents of each container in the order of ``INPUT_PATH``, then of those of single products.
     """
 
     products: ProductSet

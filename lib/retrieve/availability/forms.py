@@ -12,12 +12,12 @@ from retrieve.tiles import FORMS
 
 
 def numbers_in(product: Product, names: Iterable[str]) -> dict[str, str]:
-    """Give the tile numbers in the names that one container has of a product, by name and as they stand there.
+    """Give the tile numbers in one container's names of a product, by name and as written there.
 
     Raises
     ------
     SourceError
-        If two names are those of one tile.
+        If two names belong to the same tile.
     """
     match = product.matcher().fullmatch
     numbers = {name: found[1] for name in names if (found := match(name))}
@@ -30,10 +30,10 @@ def numbers_in(product: Product, names: Iterable[str]) -> dict[str, str]:
 
 
 def form_of(numbers: Iterable[str], known: str | None = None) -> str | None:
-    """Find the form that most of some tile numbers have, 182.308 as it would stand there; if there are none, the known.
+    """Find the form that most of some tile numbers have, given as 182.308 in that form; without any, the known form.
 
-    Of equals it is the known one, else the first. So where no number is short enough to tell, leading zeros are left
-    out, as they are in calexp-CFIS_7_92.fits.
+    Among equally frequent forms the known one wins, otherwise the first. So where no number is short enough to tell,
+    leading zeros are left out, as they are in calexp-CFIS_7_92.fits.
     """
     numbers = list(numbers)
     count = {form: sum(bool(re.fullmatch(one.number, number)) for number in numbers) for form, one in FORMS.items()}

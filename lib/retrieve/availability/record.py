@@ -48,7 +48,7 @@ class ListingRecord:
                 for name, known in zip(names, lines.pop(0).split("\t")[1:], strict=True):
                     nodes, seconds = known.split()
                     self._known[name] = int(nodes), float(seconds)
-            # What was there of other products says nothing about these.
+            # A record of other products says nothing about these.
             if patterns.split("\t")[1:] == self._patterns:
                 self._sources = names
             for line in lines:

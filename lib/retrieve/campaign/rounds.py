@@ -68,7 +68,7 @@ class Rounds:
     Attributes
     ----------
     goal
-        What is to become of a tile: ``unpacked``; ``here`` where there is nothing to unpack.
+        The state that a tile is to reach: ``unpacked``, or ``here`` where there is nothing to unpack.
     number
         How many rounds were begun.
     last
@@ -161,7 +161,7 @@ class Rounds:
     def _make(self, target: str, environment: dict[str, str]) -> set[str]:
         """Make a target in some more environment; show the new lines on its stderr, and return all of them."""
         said: set[str] = set()
-        # All settings are those that the watch began with, whatever another `make avail` is given meanwhile.
+        # A watch keeps the settings that it began with, even if another `make avail` is given others meanwhile.
         given = [f"{name}={value}".replace("$", "$$") for name, value in self._settings.given.items()]
         command = [*make_command(), target, *given]
         with subprocess.Popen(

@@ -18,7 +18,7 @@ FILE = Path("missing.txt")
 
 
 def main(settings: Settings) -> int:
-    """Compare the stamps with the archives; exit status 0 whatever is missing. No network is needed."""
+    """Compare the stamps with the archives; exit status 0 even if something is missing. No network is needed."""
     stamps = Stamps(settings.stamps, settings.product_set().model)
     stamps.check_listed()
     with stamps.lock(), Recorder("missing", settings, stamps) as run:
@@ -55,7 +55,7 @@ def _tell(missing: list[Standing], heading: str, settings: Settings) -> int:
 
 
 def _stamp(missing: list[Standing], stamps: Stamps) -> None:
-    """Write the stamps of what is missing where they are not so already; remove those of what is here."""
+    """Write the stamps of missing tiles where they changed; remove those of tiles that are here."""
     for tile in stamps.tiles(MISSING).keys() - {one.tile for one in missing}:
         stamps.remove(MISSING, tile)
     for one in missing:

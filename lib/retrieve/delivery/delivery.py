@@ -137,7 +137,7 @@ class Delivery:
             self._record_unfinished()
 
     def _act(self, tile: str, archive: Archive) -> Verified:
-        """Bring one archive home, in a thread of the pool: it is kept if it proves right, else fetched."""
+        """Bring one archive home, in a thread of the pool: keep the file if it proves right, otherwise fetch it."""
         plan = self._plans[tile]
         verified = self._prove(plan, archive)
         if verified is None and self._in_source:

@@ -76,7 +76,7 @@ class Part:
         Raises
         ------
         OSError
-            If the disk did not take it. What is in memory may then not be what is on disk, so it is removed.
+            If the disk did not take it. The file on disk may then differ from what we wrote, so it is removed.
         """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:

@@ -15,16 +15,16 @@ from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE,
 
 @dataclass(frozen=True)
 class TilePlan:
-    """What is to be done about one tile.
+    """What to do about one tile.
 
     Attributes
     ----------
     tile
         Tile number.
     stamp, stamp_ns
-        What is at the source, and the mtime of that stamp.
+        The stamp of what is at the source, and its mtime.
     record
-        What was verified here before.
+        The record of what was verified here before.
     decisions
         By archive name, in the order of the stamp.
     """
@@ -36,13 +36,13 @@ class TilePlan:
     decisions: dict[str, Decision]
 
     def kept(self) -> Iterator[Verified]:
-        """What is simply kept, as it is at the source now: its date may be newer than that of the same bytes before."""
+        """Archives that are kept, as the source lists them now: the same bytes may have a newer date."""
         for archive in self.stamp.archives:
             if self.decisions[archive.name] is Decision.KEEP:
                 yield replace(self.record.verified[archive.name], archive=archive)
 
     def todo(self) -> Iterator[tuple[str, Archive]]:
-        """Tile and archive of whatever is not simply kept."""
+        """Tile and archive of each that is fetched or looked into."""
         return (
             (self.tile, archive) for archive in self.stamp.archives if self.decisions[archive.name] is not Decision.KEEP
         )

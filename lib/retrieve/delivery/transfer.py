@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Changed(SourceError):
-    """What is sent is not what was listed."""
+    """The source sends something else than it listed."""
 
 
 class _Damaged(Transient):

@@ -1,4 +1,4 @@
-"""Decoding: what astropy makes of a FITS file. Whatever it raises is a problem of that file, and only of that one."""
+"""Decoding: astropy reads a FITS file to its end. Any exception counts as a problem of that file alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from astropy.io import fits
 
-#: What is decoded at once: about so many pixels of an image, or bytes of a table.
+#: About so many pixels of an image, or bytes of a table, are decoded at once.
 _AT_ONCE = 1 << 24
 #: What decoding compressed images may take: bytes of memory; seconds, and more for each MB of the file.
 _MEMORY = 4 << 30

@@ -30,12 +30,12 @@ Content = bytes | mmap.mmap
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found of a FITS file.
+    """The result of checking a FITS file.
 
     Attributes
     ----------
     problem
-        What is wrong with it; None if it is sound.
+        The problem; None if the file is sound.
     loose_end
         All of its data are there, but its last block is not filled up, or zeros or blanks follow its last HDU.
     """
@@ -78,7 +78,7 @@ def _content_problem(source: Path | bytes, content: Content, hdus: list[Hdu]) ->
     """Say what is wrong with the content of a FITS file of sound structure.
 
     Checksums and descriptors are verified here, in a hundredth of the time that astropy's objects take. Then astropy
-    opens the file: 0.8 to 4 ms, whatever the size, when `tar` needs 0.1 ms for a small file. So astropy is shown no
+    opens the file: 0.8 to 4 ms for a file of any size, when `tar` needs 0.1 ms for a small one. So astropy is shown no
     file with the very headers of one that it could read before, apart from NAXIS2, CHECKSUM and DATASUM: whether it can
     read the file depends on nothing else, unless the data are in a code. Those it decodes each time.
     """

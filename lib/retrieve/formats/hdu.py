@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 #: Headers and data come in blocks of this many bytes (FITS standard 4.0, section 3.1).
 BLOCK = 2880
 CARD = 80
-#: A header longer than this is none, in blocks: 36,000 cards.
+#: Longer than this, in blocks, it cannot be a header: 36,000 cards.
 _LONGEST = 1000
 _END = re.compile(rb"(?s)(?:.{80})*?END {5}")
 _SIZES = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *=([^/]*)")
@@ -90,7 +90,7 @@ def read_header(read: Read, start: int) -> bytes:
     Raises
     ------
     ValueError
-        If there is none, or it does not end.
+        If the header is absent, or does not end.
     """
     header = read(start, BLOCK)
     if not header.startswith((b"SIMPLE  =", b"XTENSION=")):

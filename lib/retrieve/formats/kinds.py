@@ -11,7 +11,7 @@ from retrieve.formats.tar import TarStream
 
 
 def unsound(path: Path) -> str | None:
-    """Say what is wrong with a file, by its kind: ``.tgz`` or ``.gz``, ``.fits`` or ``.fits.fz``, else nothing.
+    """Say what is wrong with a file of a known kind: ``.tgz``, ``.gz``, ``.fits`` or ``.fits.fz``.
 
     A part file's kind is that of the archive that it will be.
     """

@@ -188,7 +188,7 @@ class TarStream:
             if len(fields) > 24 * _MOST_SPANS:
                 raise TarError("a sparse file of too many pieces")
         numbers = [number(fields[at : at + 12], "size") for at in range(0, len(fields), 12)]
-        # What is not used is zeros.
+        # Unused entries are zeros.
         return [number for pair in zip(numbers[::2], numbers[1::2], strict=True) if pair[1] for number in pair]
 
     def _new_map(self) -> list[int]:

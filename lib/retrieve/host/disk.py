@@ -63,7 +63,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 class Room(NamedTuple):
-    """What is free on a disk: bytes, and inodes; None for these where the file system makes them as they are needed."""
+    """Free bytes and inodes of a disk; None for the inodes where the file system makes them as needed."""
 
     bytes: int
     inodes: int | None
@@ -106,7 +106,7 @@ def check_room(bytes_: int, files: int, directory: Path, setting: str, about: st
 def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, LocalFile]:
     """Look at the files of a directory whose names are `wanted`; what is not a regular file does not count.
 
-    What is no directory holds none.
+    Nothing is found in a path that is not a directory.
     """
     try:
         return {

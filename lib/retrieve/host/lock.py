@@ -72,7 +72,7 @@ class Ticket:
         ==========================  =======
         tickets for                 exclude
         ==========================  =======
-        all tiles, and whatever     yes
+        all tiles, and anything     yes
         the same share              yes
         two shares of as many       no
         shares of different counts  yes
@@ -86,7 +86,7 @@ class Ticket:
 
 @contextmanager
 def lock(directory: Path, shard: Shard | None) -> Iterator[None]:
-    """Keep other runs away from a directory of stamps, but for those of other shards; a dead run does not count.
+    """Keep other runs off a directory of stamps, except those of other shards; a dead run does not count.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def _draw(directory: Path, wanted: Ticket) -> tuple[Ticket, list[Ticket]]:
     """Draw a ticket, and give those before it that exclude it.
 
     Of two that draw at the same time, the one that looks later sees the other's ticket: to have made a file has a
-    network file system read the directory anew. Who then sees a later ticket may not have been seen by its holder, and
+    network file system read the directory anew. A run that then sees a later ticket may have escaped its holder, and
     draws again.
     """
     while True:
@@ -206,7 +206,7 @@ class _Watch:
         self._alive: bool | None = None
 
     def holder(self) -> str:
-        """Say who it is."""
+        """Name the run: program, process and machine."""
         with suppress(FileNotFoundError):
             return self._path.read_text(encoding="utf-8") or "another run"
         return "another run"

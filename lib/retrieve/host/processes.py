@@ -112,7 +112,7 @@ def _ended_by(codes: set[int | None]) -> str:
 
 
 def _begin(parent: int) -> None:
-    """Prepare a worker: it ends with its parent, who alone answers signals."""
+    """Prepare a worker: it ends with its parent, and leaves signals to the parent."""
     for number in STOPS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

@@ -1,4 +1,4 @@
-"""Programs: how each command begins and ends, so that none of them ends without a line, whatever ends it."""
+"""Programs: how each command begins and ends, so that none ends without saying why."""
 
 from __future__ import annotations
 

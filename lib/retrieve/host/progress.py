@@ -24,9 +24,9 @@ class Progress:
     Parameters
     ----------
     what
-        What is going on, in a word: ``listing``.
+        One word for what is going on: ``listing``.
     unit
-        What is counted; ``B`` is written with the prefixes of bytes.
+        The unit that is counted; ``B`` is written with the prefixes of bytes.
     total
         How many there will be, if that is known.
     quiet
@@ -103,7 +103,7 @@ class Progress:
             total=self.total,
             unit=self.unit if scaled else f" {self.unit}",
             unit_scale=scaled,
-            # Chunks of several archives come in bursts: the rate and the time left are those of a minute rather.
+            # Chunks of several archives come in bursts, so rate and time left are averages over a minute.
             smoothing=0.05,
             dynamic_ncols=True,
             bar_format=_FORMAT if self.total else None,

@@ -33,7 +33,7 @@ with make:
 
 
 def main(options: argparse.Namespace) -> int:
-    """List the container once, and compare with each list; exit status 0 whatever is complete."""
+    """List the container once, and compare with each list; exit status 0 even if nothing is complete."""
     only = "final_cat" if options.final_only else "pipeline_flag" if options.mask_only else ""
     settings = settings_of(options, tiles=lists_of(options), input_path=options.input_path, products=only)
     products = settings.product_set()

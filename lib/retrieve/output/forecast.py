@@ -87,7 +87,7 @@ def _unpacked_bytes(path: Path) -> int:
 
 
 def _count(path: Path, only: Selection) -> tuple[int, int, int]:
-    """Selected files of an archive with their directories, their bytes, and those of all; as far as it can be read."""
+    """Count the selected files and directories, their bytes, and all bytes, as far as the archive can be read."""
     directories: set[str] = set()
     count = selected = whole = 0
     try:

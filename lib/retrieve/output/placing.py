@@ -51,7 +51,7 @@ class Placing:
         self._notices = Notices(path) if shard else None
         if shard is None:
             path.unlink(missing_ok=True)
-        #: Tiles and archives whose files are not in the tree yet, whatever the lists say.
+        #: Tiles and archives whose files are not in the tree yet, although the lists name them.
         self._absent: set[tuple[str, str]] = set()
         #: Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
         self.to_redo: set[str] = set()

@@ -251,7 +251,7 @@ def _unpack_archive(job: TileJob, one: Verified, number: int, only: Selection) -
                 del content.files[left]
         return content
     except Refused as error:
-        # What was verified against the source's MD5 is the source's fault.
+        # The archive has the source's MD5, so the damage was done there.
         remedy = (
             "it is so at the source, and fetching it again will not help: ask who made it"
             if one.archive.md5 == one.md5

@@ -188,7 +188,7 @@ class _Unpacking:
                 self._write_whole(path, whole, member.mtime_ns)
             self.files[path] = member.bytes
         elif member.kind == HARD_LINK and (target := _joined("", member.target, self._links)) in self.files:
-            # It stands for the file that is there now, whatever takes its name later.
+            # It stands for the file that has the name now, even if a later member takes that name.
             if target != path:
                 self._copy(member, path, target)
         elif path in self._made:
@@ -199,7 +199,7 @@ class _Unpacking:
             self._links[path] = member
 
     def _finish_link(self, member: Member, path: str) -> None:
-        """Copy the file that a link leads to, perhaps by way of others; leave the link out if there is none."""
+        """Copy the file that a link leads to, perhaps through other links; leave out a link that leads to no file."""
         target: str | None = path
         for _ in range(_HOPS):
             link = self._links.get(target)

@@ -58,7 +58,7 @@ class Finding:
     path
         Of the archive, or of the file below the destination.
     why
-        What is wrong, if that needs words.
+        A description of the problem, if the state is not enough.
     archive
         Whether it is an archive.
     """
@@ -79,7 +79,7 @@ class Verdict:
     Attributes
     ----------
     state
-        Mtimes of the stamps that it was compared with, in nanoseconds; 0 where there is none.
+        Mtimes of the stamps that it was compared with, in nanoseconds; 0 without a stamp.
     """
 
     tile: str
@@ -197,7 +197,7 @@ def _content_problem(job: VerifyJob, path: str, directory: int, size: int) -> st
 
 
 def without_others(verdict: Verdict, claims: Claims) -> Verdict:
-    """Leave out the files that only seemed unknown: those of another tile in the same directory."""
+    """Leave out files that seemed unknown but belong to another tile in the same directory."""
     findings = tuple(one for one in verdict.findings if one.sign != UNKNOWN or not any(claims.of(one.path)))
     return Verdict(verdict.tile, verdict.archives, verdict.files, findings, verdict.state)
 

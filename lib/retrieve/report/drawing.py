@@ -49,7 +49,7 @@ def style(points: float) -> Iterator[None]:
         "svg.hashsalt": "retrieve",
     }
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the user's own figures look like
+        mpl.rcdefaults()  # not the user's own style
         mpl.rcParams.update(settings)
         yield
 
@@ -60,7 +60,7 @@ def svg(figure: Figure, label: str) -> str:
     Parameters
     ----------
     label
-        What it shows, for those who do not see it.
+        Alternative text, for readers who cannot see the figure.
     """
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

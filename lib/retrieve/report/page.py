@@ -123,7 +123,7 @@ def _colours() -> str:
 
 
 def _data(found: Survey, settings: Settings) -> str:
-    """Write the tiles as JSON: those of a state together, as the map has them; any that is not on the sky last."""
+    """Write the tiles as JSON, grouped by state as on the map; entries without a place on the sky come last."""
     # A job of several tiles is a row for each of them.
     tiles = [(tile, one) for one in found.tiles for tile in tiles_of(one.tile)]
     tiles.sort(key=lambda pair: (STATES.index(pair[1].state), not is_on_sky(pair[0])))

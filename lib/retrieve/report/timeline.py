@@ -15,7 +15,7 @@ from retrieve.stamps.runs import Run
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED
 from retrieve.standing.survey import AT_SOURCE, HERE, UNPACKED
 
-#: What is drawn, the larger behind the smaller: stamps, the state whose colour they have, and what they are.
+#: The curves, larger ones first so that they lie behind: stamps, the state that gives the colour, and the label.
 CURVES = (
     (AVAILABLE, AT_SOURCE, "complete at the source"),
     (DOWNLOADED, HERE, "here"),

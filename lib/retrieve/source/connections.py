@@ -177,7 +177,7 @@ def open_session(
 
 
 def proxy(url: str) -> str:
-    """Host and port of the proxy over which a URL is reached; empty if there is none."""
+    """Host and port of the proxy that leads to a URL; empty without one."""
     return urlsplit(select_proxy(url, get_environ_proxies(url)) or "").netloc.rpartition("@")[2]
 
 

@@ -40,7 +40,7 @@ class Range:
     first, last
         Names of the archives of the lowest and the highest tile; they need not exist.
     names
-        Matches the names of this product, for whatever tile; group 1 is the tile number as it stands there.
+        Matches the names of this product for any tile; group 1 is the tile number as written in the name.
     nodes
         About how many nodes it holds.
     """
@@ -63,14 +63,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a container.
+    """The archives that a container is asked for, and how to choose the way.
 
     Attributes
     ----------
     matches
         Called with a file name; what is false is not kept.
     names
-        Names of the archives that are wanted, for all ways but the whole, which finds whatever matches.
+        Names of the wanted archives. A whole listing does not need them: it keeps every name that matches.
     trial
         How many nodes to list in the hope that there are no more, before anything else is tried; 0 if there are more.
     choose
@@ -163,7 +163,7 @@ class Body:
     modified
         When it was modified as the sender says now, in whole seconds since 1970, or None.
     chunks
-        The bytes, as they are stored, whatever `Content-Encoding` says.
+        The bytes as stored, not decoded even if `Content-Encoding` names an encoding.
     """
 
     start: int
@@ -238,7 +238,7 @@ class Container(Protocol):
         """
 
     def proxy(self) -> str:
-        """Host and port of the proxy over which the source is asked; empty if there is none."""
+        """Host and port of the proxy between us and the source; empty without one."""
 
     def read(self, name: str, start: int, attempt: int, length: int | None = None) -> AbstractContextManager[Body]:
         """Open an archive, from the byte `start` where the source can; see `Body.start`.

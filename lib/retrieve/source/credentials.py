@@ -42,7 +42,7 @@ class Credentials:
     certificate
         File with the certificate and its key.
     authorization
-        Value of the header that tells who asks.
+        Value of the header that identifies the caller.
     passwords
         The same by host, before the host is known.
     problem
@@ -88,7 +88,7 @@ class Credentials:
         return self.problem or f"{what} without a certificate; make one with 'cadc-get-cert -u USER'"
 
     def rejection(self, reason: str) -> str:
-        """Say that a server does not accept the certificate, whatever the caller asks for."""
+        """Say that the server rejects the certificate itself, so that no request can succeed."""
         return f"the server does not accept {self.name} ({reason}); {_RENEW}, or give CERTFILE another"
 
 
@@ -128,7 +128,7 @@ def find(settings: Settings) -> Credentials:
         return _of_token(token, "the token of CANFAR_TOKEN")
     try:
         home = Path.home()
-    except RuntimeError:  # there is none
+    except RuntimeError:  # no home directory
         return Credentials()
     usual, netrc = home / ".ssl/cadcproxy.pem", home / ".netrc"
     if usual.exists():

@@ -69,10 +69,10 @@ class Directory:
         """Never; see `Container`."""
 
     def clock(self) -> None:
-        """There is none; see `Container`."""
+        """A directory has none; see `Container`."""
 
     def proxy(self) -> str:
-        """There is none; see `Container`."""
+        """A directory has none; see `Container`."""
         return ""
 
     @contextmanager

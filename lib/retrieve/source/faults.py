@@ -81,7 +81,7 @@ def naming_container(name: str) -> Iterator[None]:
     Parameters
     ----------
     name
-        What was asked for.
+        File name of the node that was asked for.
     """
     try:
         yield
@@ -134,7 +134,7 @@ def seconds_to_wait(retry_after: str) -> float | None:
 
 
 def time_of(date: str) -> float | None:
-    """Seconds since 1970 of a date in a header of an answer (RFC 9110, 5.6.7); None if it is none."""
+    """Seconds since 1970 of a date in a header (RFC 9110, 5.6.7); None if the header is not a date."""
     from email.utils import mktime_tz, parsedate_tz
 
     parts = parsedate_tz(date)

@@ -23,7 +23,7 @@ _TELLING = 1000
 
 
 class PartsError(ListingError):
-    """A container cannot be listed in parts, whatever the reason: it must be listed whole."""
+    """A container cannot be listed in parts, for any reason, and must be listed whole."""
 
 
 class TooManyError(ListingError):
@@ -89,7 +89,7 @@ class Lister:
         return listing
 
     def _whole(self, wanted: Wanted, seen: Callable[[int], None], most: int = 0) -> Listing:
-        """List the container page by page, or in one answer where there are none.
+        """List the container page by page, or in one answer from a service without pages.
 
         Raises
         ------

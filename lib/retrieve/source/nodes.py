@@ -91,7 +91,7 @@ def described(element: etree._Element) -> tuple[str, str | None, str | None, str
 
 
 def _kind(element: etree._Element) -> str:
-    """Return ``Data``, ``Link`` or ``Container``; empty for what is none of them."""
+    """Return ``Data``, ``Link`` or ``Container``; empty for any other kind of node."""
     found = re.search("(Data|Link|Container)Node$", element.get(_TYPE, ""))
     return found[1] if found else ""
 

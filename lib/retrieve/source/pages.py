@@ -196,7 +196,7 @@ class _Reader:
                 self._begun = element if element.tag == NODES else self._begun
             elif element.tag == NODE and _is_child(element):
                 self._take(element.get("uri", ""), *described(element))
-                # What is before this node was used; the node itself still belongs to the parser.
+                # Nodes before this one are done with; this one still belongs to the parser.
                 element.clear()
                 while element.getprevious() is not None:
                     del element.getparent()[0]

@@ -98,13 +98,13 @@ class Service:
         return self._threads.session
 
     def proxy(self) -> str:
-        """Host and port of the proxy over which it is asked; empty if there is none."""
+        """Host and port of the proxy between us and the service; empty without one."""
         from retrieve.source.connections import proxy
 
         return proxy(self.addresses.nodes)
 
     def clock(self) -> datetime | None:
-        """What time it says it is, asked as nobody, in the Date of whatever it answers."""
+        """The time by the service's clock: the Date of its answer to an anonymous request."""
         from cadcutils.exceptions import HttpException
 
         from retrieve.source.connections import open_session
@@ -141,7 +141,7 @@ class Service:
             return self._found
 
     def _login(self, url: str) -> str:
-        """Say who asks, but to nobody else: not to where a file is stored, be it on the same host."""
+        """Send credentials to the service alone, never to where a file is stored, not even on the same host."""
         bases = {f"{one.rpartition('/')[0]}/" for one in self.addresses if one.startswith("https:")}
         return self.who().authorization if url.startswith(tuple(bases)) else ""
 
@@ -151,7 +151,7 @@ class Service:
         Parameters
         ----------
         method
-            How the caller will say who he is; see `Credentials`.
+            How the caller will identify himself; see `Credentials`.
         """
         from cadcutils.net import ws
         from cadcutils.net.auth import SECURITY_METHODS_IDS

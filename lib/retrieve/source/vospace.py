@@ -99,7 +99,7 @@ class VOSpace:
         )
         listing = lister.list(wanted, root.seconds, seen)
         if listing.way is not Way.WHOLE:
-            # What is not there may be absent because the container went, or was closed to us, meanwhile.
+            # The archive may seem absent because its container was removed, or closed to us, meanwhile.
             self._open()
         return listing
 
@@ -206,7 +206,7 @@ class VOSpace:
         Raises
         ------
         Gone
-            If there is none, or the link leads out of the service.
+            If the target does not exist, or the link leads out of the service.
         """
         for _ in range(_LINKS):
             node = self._again(lambda _, url=url: self._node(url, query))

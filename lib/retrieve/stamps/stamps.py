@@ -63,7 +63,7 @@ class Stamp:
 
     @property
     def date_ns(self) -> int:
-        """Newest date among the archives in nanoseconds since 1970; 0 if there are none."""
+        """Newest date among the archives in nanoseconds since 1970; 0 without archives."""
         # As texts they sort as in time; to read all of a survey's would take a tenth of its listing.
         return nanoseconds(max(archive.date for archive in self.archives)) if self.archives else 0
 
@@ -88,9 +88,9 @@ class Record:
 
     `unfinished/TILE` says it of some of the archives of a tile, until the others are here, too.
 
-    Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds, and another one, the
-    file's own MD5, where the source knows none or another. `extracted/TILE` says so of what was unpacked; with patterns
-    after the source, if of each archive only files were that they select (ONLY).
+    Its lines are those of `Stamp` with one more field, the mtime of the local file in nanoseconds. Where the source has
+    no MD5 or a different one, the file's own MD5 follows. `extracted/TILE` says the same of what was unpacked; patterns
+    after the source mean that only the files they select were unpacked (ONLY).
     """
 
     source: str = ""
@@ -185,21 +185,21 @@ class Stamps:
             os.close(descriptor)
 
     def source(self, tile: str) -> tuple[Stamp, int] | None:
-        """What is at the source of a tile, complete or not, and the mtime of that stamp; None without a whole stamp."""
+        """What the source has of a tile, complete or not, with that stamp's mtime; None without a readable stamp."""
         state = AVAILABLE if self.path(AVAILABLE, tile).exists() else INCOMPLETE
         return self._parsed(state, tile, Stamp.parse)
 
     def downloaded(self, tile: str) -> Record:
-        """What was verified here of a tile; an empty record if nothing was, or the stamp is damaged."""
+        """What was verified here of a tile; an empty record without a readable stamp."""
         found = self.downloaded_with_mtime(tile)
         return found[0] if found else Record()
 
     def downloaded_with_mtime(self, tile: str) -> tuple[Record, int] | None:
-        """What was verified here of a tile and the mtime of that stamp; None without a whole stamp."""
+        """What was verified here of a tile, with that stamp's mtime; None without a readable stamp."""
         return self._parsed(DOWNLOADED, tile, Record.parse)
 
     def extracted(self, tile: str) -> Record:
-        """What was unpacked of a tile; an empty record if nothing was, or the stamp is damaged.
+        """What was unpacked of a tile; an empty record without a readable stamp.
 
         An archive that was freed after it was unpacked (``KEEP=no``) has the mtime 0; see also `members`.
         """
@@ -229,7 +229,7 @@ class Stamps:
         mtime_ns
             The mtime that the stamp is to have, in nanoseconds.
         above_ns
-            The stamp's mtime becomes strictly newer than this, whatever the resolution of the file system.
+            The stamp's mtime becomes strictly newer than this, even on a file system with a coarse resolution.
         sync
             Have the stamp on disk before returning: for those that vouch for data.
 
@@ -265,7 +265,7 @@ class Stamps:
         self.path(state, tile).unlink(missing_ok=True)
 
     def lock(self, shard: Shard | None = None) -> AbstractContextManager[None]:
-        """Keep other runs away from these stamps, or from those of a shard; see `lock.lock`."""
+        """Keep other runs off these stamps, or off those of one shard; see `lock.lock`."""
         return lock(self.directory, shard)
 
 

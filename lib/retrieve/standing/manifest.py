@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is held and verified of some tiles.
+    """The archives of some tiles that are held and verified.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class Story:
     files, left_out
         Number of files that were unpacked, and of links that were not.
     failure
-        Its last one, whatever came of it.
+        Its last try, successful or not.
     """
 
     standing: Standing
