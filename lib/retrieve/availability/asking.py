@@ -1,4 +1,4 @@
-"""Asking: which way to ask for the archives of some tiles takes least time; each finds what a whole listing would."""
+"""Asking: choose the fastest way to ask for the archives of some tiles; each way finds what a whole listing would."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from retrieve.source.container import Container, Range, Wanted, Way
 from retrieve.tiles import JOIN
 from retrieve.wording import some
 
-#: Nodes that a container is taken to hold until it was listed whole.
+#: Assumed number of nodes in a container that was never listed whole.
 _UNKNOWN = 100_000
-#: A container that holds no more nodes than this is listed whole; what is beyond is tried up to half the number of
-#: archives that are asked for, but no more than the second figure.
+#: A container of no more nodes than the first figure is listed whole. To find out, a listing is tried up to half the
+#: number of archives asked for, but never beyond the second figure.
 _FEW, _MANY = 100, 2_000
-#: How many times as many nodes a container may hold as when it was listed last.
+#: Between two listings a container may grow by this factor.
 _GROWTH = 4
-#: Tiles with the same first half of their number: in the survey's list of the r band on average.
+#: Tiles that share the first half of their number, on average in the survey's list of the r band.
 _COLUMN = 24
 #: Exposures that CFHT took for each one of the survey.
 _OTHERS = 50
-#: Seconds of our own time for a node of a listing, and for a request.
+#: Processor time in seconds that we need for a node of a listing, and for a request.
 _PER_NODE, _PER_REQUEST = 20e-6, 1.5e-3
-#: Seconds that the kilobyte of a node takes at 10 MB/s: what is not wanted keeps the line from others.
+#: Seconds that the kilobyte of a node takes at 10 MB/s: unwanted nodes take up the line.
 _ON_THE_WAY = 100e-6
-#: Tiles between two that are wanted, from which on there may be a range of its own: less than a column, or several.
+#: A gap of so many tiles between two wanted ones may begin a new range: less than a column, or several columns.
 _GAPS = (10, 100)
-#: Seconds that a node takes where that is not known: with pages, and without.
+#: Assumed seconds per node of a service with pages, and of one without.
 _PAGED, _UNPAGED = 0.0, 10e-3
-#: A whole listing tells more, so another way must be so many times as fast.
+#: A whole listing tells more, so another way must be faster by this factor.
 _WORTH = 3.0
 
 
@@ -43,17 +43,17 @@ class Costs:
     Attributes
     ----------
     ways
-        Those that it has.
+        The ways that it offers.
     nodes
-        Those in it.
+        Number of nodes in it.
     per_node
-        Seconds that it takes for a node of a listing.
+        Seconds that it needs per node of a listing.
     latency
-        Seconds that it takes for a request.
+        Seconds that it needs per request.
     page
         Nodes in a page of a listing.
     jobs
-        Requests that there may be at once.
+        Largest number of requests at once.
     """
 
     ways: tuple[Way, ...]
@@ -80,7 +80,7 @@ def cheapest(costs: Costs, names: int, ranges: Sequence[int]) -> dict[Way, float
     names
         Number of archives that are asked for.
     ranges
-        About how many nodes each of the ranges holds that they are in.
+        Estimated number of nodes in each range.
     """
 
     def seconds(way: Way) -> float:
@@ -111,9 +111,9 @@ def ask_for(
     Parameters
     ----------
     tiles
-        Tile numbers; None for all that there are.
+        Tile numbers; None for every tile there.
     known
-        Nodes in the container and the seconds that each took when it was last listed; 0 where that is not known.
+        Nodes in the container and seconds per node at the last whole listing; 0 where unknown.
     """
     matches = products.loose().matcher().fullmatch
     if tiles is None or container.ways == (Way.WHOLE,):
@@ -156,7 +156,7 @@ def ask_for(
 def ranges_of(tiles: Sequence[str], products: ProductSet, jobs: int, gap: float) -> list[Range]:
     """Divide the names of the archives into ranges, where more than `gap` tiles are between two that are wanted."""
     groups = list(_groups(tiles, gap))
-    # Enough of them that each of the jobs has one: pages of one range can only be asked for one after the other.
+    # At least one for each of the jobs: the pages of one range can only be asked for one after the other.
     parts = math.ceil(jobs / (len(groups) * len(products)))
     groups = [part for group in groups for part in _divide(group, parts)]
     return [

@@ -21,9 +21,9 @@ class Contents:
     source
         URI of the container.
     full
-        The products that it is to have, as bits, the first product the lowest.
+        The products that it should have, as bits; the first product is the lowest bit.
     whole
-        Nothing is missing here that the container holds: it was listed whole.
+        Whether the container was listed whole, so that nothing it holds is missing here.
     rows
         By tile number: an archive per product, None where it is absent.
     there
@@ -44,7 +44,7 @@ class Contents:
         Parameters
         ----------
         own
-            Those of the products that the container is to have.
+            The products that the container should have.
         """
         places = [place for place, product in enumerate(products) if product in own]
         contents = cls(source, sum(1 << place for place in places), listing.way is Way.WHOLE)
@@ -63,7 +63,7 @@ class Contents:
         return max(one.date_ns for one in self.rows[tile] if one)
 
     def with_others(self, others: Sequence[Contents]) -> Contents:
-        """What this container holds together with some others, each of which has products of its own."""
+        """Combine these contents with those of containers that have products of their own."""
         both = Contents(self.source, self.full | sum(one.full for one in others))
         for contents in (self, *others):
             for tile, row in contents.rows.items():
@@ -91,14 +91,14 @@ class Availability:
     _choice: tuple[Contents, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Put together what each container that there is a choice of holds with those that a tile needs anyway."""
+        """Combine each container that can be chosen with those that every tile needs."""
         first = self.contents[0].full
         choice = [one for one in self.contents if one.full == first]
         others = [one for one in self.contents if one.full != first]
         object.__setattr__(self, "_choice", tuple(one.with_others(others) if others else one for one in choice))
 
     def choice(self) -> set[str]:
-        """URIs of the containers of which one is chosen for each tile."""
+        """URIs of the containers from which one is chosen for each tile."""
         return {one.source for one in self._choice}
 
     @property
@@ -107,11 +107,11 @@ class Availability:
         return (1 << len(self.products)) - 1
 
     def jobs(self) -> list[str]:
-        """Jobs of several tiles of which there is anything anywhere."""
+        """Jobs of several tiles of which any container holds an archive."""
         return [one for one in self.tiles() if JOIN in one]
 
     def settled(self, entries: Collection[str]) -> tuple[str, ...]:
-        """Tiles, or the jobs of several tiles in which they are to come."""
+        """The tiles, each replaced by the job of several tiles that brings it, if there is one."""
 
         def newest(tile: str) -> int | None:
             return self.chosen(tile).date_ns(tile) if self.is_complete(tile) else None
@@ -119,7 +119,7 @@ class Availability:
         return settle(entries, self.jobs(), newest)
 
     def tiles(self) -> set[str]:
-        """Tiles of which there is anything anywhere."""
+        """Tiles of which any container holds an archive."""
         return {tile for one in self.contents for tile in one.rows}
 
     def chosen(self, tile: str) -> Contents:
@@ -148,7 +148,7 @@ class Availability:
         return max(self._choice, key=lambda one: one.there.get(tile, 0).bit_count())
 
     def there(self, tile: str) -> int:
-        """Which products are there of a tile where it is to come from, as bits."""
+        """Which products the chosen container has of a tile, as bits."""
         return self.chosen(tile).there.get(tile, 0)
 
     def is_complete(self, tile: str) -> bool:

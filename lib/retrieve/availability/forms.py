@@ -1,4 +1,4 @@
-"""Forms: how tile numbers stand in the file names that a pattern stands for, as listings show it."""
+"""Forms: how tile numbers are written in file names, found out from listings."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def form_of(numbers: Iterable[str], known: str | None = None) -> str | None:
 def find_forms(
     listed: Iterable[tuple[ProductSet, Listing]], known: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Find the form of each pattern in the listings of some containers; what is known holds where they show none.
+    """Find the form of each pattern in the listings of some containers; where they show none, the known form holds.
 
-    Returns also what to say about names that have another form than most of their product.
+    The second value holds a message for each name whose form differs from most of its product.
 
     Raises
     ------

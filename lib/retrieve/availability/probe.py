@@ -16,17 +16,17 @@ from retrieve.source.container import Container, Listing, Wanted, Way
 from retrieve.source.listing import PartsError
 from retrieve.wording import printable
 
-#: Archives asked for by name that are worth another connection.
+#: So many questions are worth another connection.
 _QUESTIONS = 10
 
 
 def check_absent(
     container: Container, listing: Listing, absent: Iterable[str], vanished: Iterable[str], settings: Settings
 ) -> None:
-    """Ask by name for what a listing says is not there: what vanished since the last one, and a sample of the rest.
+    """Ask by name for archives that a listing does not show: all that vanished since the last, a sample of the rest.
 
-    A service may swallow an error in the middle of a listing and end the document as if it were whole; nothing in the
-    document tells. A listing that was short is made once more: if it ends at the same node, it will do so every time.
+    A service may swallow an error in the middle of a listing and end the document as if it were whole, and nothing in
+    the document tells. A short listing is repeated once: if it ends at the same node again, it will do so every time.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def check_absent(
     absent = list(absent)
     sample = random.sample(absent, min(settings.probe, len(absent)))
     names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
-    # A thread needs a connection of its own, which costs as much as some questions.
+    # A thread needs a connection of its own, which costs as much as several questions.
     threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
     progress, hidden = Progress("checking", "archives", len(names), quiet=settings.quiet), ""
     with progress, closing(in_threads(container.look_up, names, threads)) as answers:

@@ -1,4 +1,4 @@
-"""The record of the last listing, and the stamps of what a listing showed: only those that changed are written."""
+"""The record of the last listing, and the stamps of a new one: only those that changed are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps, ne
 
 
 class _Listed(NamedTuple):
-    """What the record of the last listing says of a tile: its stamp's digest and mtime, which archives were there."""
+    """A line of the record: digest and mtime of a tile's stamp, and which archives were there."""
 
     digest: str
     mtime_ns: int
@@ -23,7 +23,7 @@ class _Listed(NamedTuple):
 
 
 class ListingRecord:
-    """The record of the last listing: spares reading every stamp, and tells what vanished since.
+    """The record of the last listing: with it no stamp need be read, and it tells which archives vanished.
 
     Its first line names the sources, the second one the patterns of the products, the third one says of each source how
     many nodes it held when it was last listed whole, and how many seconds each of them took. Then a line per tile: its
@@ -43,7 +43,7 @@ class ListingRecord:
         try:
             sources, patterns, *lines = self.path.read_text(encoding="utf-8").splitlines()
             names = sources.split("\t")[1:]
-            # Older ones do not have this line.
+            # Older records do not have this line.
             if lines and lines[0].startswith("#"):
                 for name, known in zip(names, lines.pop(0).split("\t")[1:], strict=True):
                     nodes, seconds = known.split()
@@ -64,7 +64,7 @@ class ListingRecord:
     def vanished(self, contents: Contents, tiles: Iterable[str]) -> list[str]:
         """Names of archives that a source had at the last listing and has not any more.
 
-        Unless the listing was whole, only those of the tiles that were asked for.
+        After a listing in parts, only those of the tiles that were asked for.
         """
         return [
             name
@@ -80,7 +80,7 @@ class ListingRecord:
         return self.tiles[tile].there >> self._sources.index(source) * len(self._products)
 
     def write(self, now: Availability, listings: Iterable[Listing], tiles: Iterable[str]) -> None:
-        """Write the record of this listing in place of the last one; of other tiles, what that said still holds."""
+        """Replace the record; of tiles that were not asked for, the old lines still hold."""
         size, looked_at = len(self._products), set(tiles)
         known = {
             contents.source: (one.nodes, one.seconds or 0.0) if contents.whole else self.known(contents.source)
@@ -103,7 +103,7 @@ class ListingRecord:
 
 
 class _Wanted(NamedTuple):
-    """The stamp that a tile is to have, and the mtime of the one on disk if that says the same."""
+    """The stamp that a tile should have, and the mtime of the one on disk if it says the same."""
 
     tile: str
     state: str
@@ -121,7 +121,7 @@ def count_changes(now: Availability, tiles: Iterable[str], stamps: Stamps, recor
 def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record: ListingRecord) -> int:
     """Bring the stamps of some tiles up to date with a listing, and its record; return how many changed.
 
-    A stamp that is as the record says is neither read nor written. One whose content changed gets a strictly newer
+    A stamp that agrees with the record is neither read nor written. One whose content changed gets a strictly newer
     mtime, also where the date at the source went backwards.
     """
     on_disk = _on_disk(stamps)

@@ -16,9 +16,9 @@ from retrieve.errors import RetrieveError
 from retrieve.host.messages import complain
 from retrieve.settings import TABLE, Settings
 
-#: What `make submit` is told, which is not for the jobs.
+#: Settings of `make submit` itself, which are not for the jobs.
 _OF_SUBMIT = ("DRYRUN", "FORMAT", "GOAL", "SHARDS", "SBATCH", "SHARD")
-#: Where the archives come from is said by the settings and by this variable of `vos`.
+#: Besides the settings, this variable of `vos` decides where the archives come from.
 _SERVICE = "VOSPACE_WEBSERVICE"
 _WIDTH = 110
 #: Seconds to wait for Slurm to answer.
@@ -32,11 +32,11 @@ class Job:
     Attributes
     ----------
     name
-        Names its script, too.
+        Its name, and that of its script.
     steps
-        What Make is to do.
+        The targets that Make gets.
     shards
-        The number of its tasks; 0 if it is for all tiles at once.
+        The number of its tasks; 0 for one job with all tiles.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Job:
     shards: int = 0
 
     def dependency(self, number: str) -> str:
-        """When the job after this one may start, by sbatch's words: shards that failed hold nothing up."""
+        """When the next job may start, in sbatch's words: a failed shard does not hold it up."""
         return f"{'afterany' if self.shards else 'afterok'}:{number}"
 
 
 def jobs_for(goal: str, shards: int) -> list[Job]:
-    """Jobs that a goal takes, each to start after the one before it.
+    """Jobs that a goal takes; each starts after the one before it.
 
     ======== ================================================
     goal     jobs
@@ -66,14 +66,14 @@ def jobs_for(goal: str, shards: int) -> list[Job]:
 
 
 def script(job: Job, directory: Path, settings: Settings) -> str:
-    """Write the script of a job, which says all that it depends on but for PATH and HOME.
+    """Write the script of a job, which states all that it depends on except PATH and HOME.
 
     An array's task names its shard itself, so that some can be submitted alone: ``--array=3,7`` of 16.
 
     Parameters
     ----------
     directory
-        Where its log is to be.
+        Directory of its log.
     """
     log = f"{directory / job.name}-{'%A_%a' if job.shards else '%j'}.log"
     options = {"job-name": f"retrieve-{job.name}", "chdir": str(Path.cwd()), "output": log}
@@ -84,7 +84,7 @@ def script(job: Job, directory: Path, settings: Settings) -> str:
         lines.append(f"#SBATCH {settings.sbatch}")
     if _SERVICE in os.environ:
         lines.append(f"export {_SERVICE}={shlex.quote(os.environ[_SERVICE])}")
-    # With a Python that is there, nothing is installed on the nodes, by all tasks at once.
+    # The Python is named, so that tasks do not all install one on their nodes at once.
     lines.append(f"exec {shlex.join(make_command())} {_word('PYTHON', sys.executable)} \\")
     words = [job.steps, *([f'SHARD="$SLURM_ARRAY_TASK_ID/{job.shards}"'] if job.shards else [])]
     words += [_word(name, value) for name, value in settings.telling().items() if name not in _OF_SUBMIT]
@@ -111,7 +111,7 @@ def submit(path: Path, dependency: str) -> str:
             f"sbatch did not answer for {_PATIENCE} s about '{path}'; look with 'squeue' whether it took the job"
         ) from error
     said = [re.sub("^sbatch: (error: )?", "", line) for line in done.stderr.splitlines()]
-    # With several clusters the number is followed by the name of one.
+    # With several clusters the number is followed by a cluster's name.
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
         problem = "; ".join(said) or "it gave no number"
@@ -128,12 +128,12 @@ def cancel(numbers: list[str]) -> None:
 
 
 def _word(name: str, value: str) -> str:
-    """A setting as a word of a shell's call of Make, which would expand a dollar."""
+    """Quote a setting for the shell and for Make, which would expand a dollar."""
     return shlex.quote(f"{name}={value.replace('$', '$$')}")
 
 
 def _environment() -> dict[str, str]:
-    """Our environment without what the Make that called us put into it, since jobs take it over."""
+    """Our environment without the variables of the Make that called us, since jobs inherit it."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -142,7 +142,7 @@ def _environment() -> dict[str, str]:
 
 
 def _filled(words: list[str]) -> list[str]:
-    """Lines of a command's words, with a backslash at the end of each but the last."""
+    """Break a command into lines, with a backslash at the end of each but the last."""
     lines = ["   "]
     for word in words:
         if len(lines[-1]) + len(word) > _WIDTH:

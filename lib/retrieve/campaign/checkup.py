@@ -1,4 +1,4 @@
-"""Checkup: whether what a run needs is there, each question asked by itself, none of them changing anything."""
+"""Checkup: is everything there that a run needs? Each question stands alone, and changes nothing."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from retrieve.wording import lifetime, size, some, span
 
 #: The oldest version of GNU Make with which the Makefile works.
 _MAKE = (4, 2)
-#: Seconds between two clocks from which certificates may be judged wrongly.
+#: If two clocks differ by so many seconds, certificates may be judged wrongly.
 _APART = 60.0
-#: Seconds in which a service answers, or there is something wrong.
+#: A service that needs more seconds than this to answer has a problem.
 _PATIENCE = 10.0
-#: Bytes and inodes without which there is hardly room for a tile.
+#: With fewer bytes or inodes than these there is hardly room for a tile.
 _BYTES, _INODES = 1_000_000_000, 10_000
-#: A date that no file has which was just made.
+#: A date that no new file has.
 _DATE_NS = 1_600_000_000_123_456_789
 
 
 class Check(NamedTuple):
-    """An answer: what was asked for, whether it is well, and a line with the finding, and with the remedy if not."""
+    """An answer: the subject, whether it is well, and a line with the finding and, if it is not well, the remedy."""
 
     name: str
     ok: bool
@@ -48,7 +48,7 @@ class Check(NamedTuple):
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Ask everything, one after the other; without a network what needs one is not well, and the rest is asked."""
+    """Ask all questions in turn; without a network those that need one fail, and the rest is still asked."""
     hasty = replace(settings, retries=0, timeout=min(settings.timeout, _PATIENCE))
     questions: dict[str, Callable[[], Iterator[Check]]] = {
         "make": _make,
@@ -71,7 +71,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def obstacle(directory: Path) -> str:
-    """Why nothing can be written in a directory, or where it would be made; empty if something can."""
+    """Why nothing can be written in a directory, or made in its place; empty if all is well."""
     try:
         place = _existing(directory)
         with tempfile.TemporaryFile(dir=place) as file:
@@ -104,7 +104,7 @@ def _make() -> Iterator[Check]:
 
 
 def _python() -> Iterator[Check]:
-    # One that is too old has not come here.
+    # A Make that is too old does not get this far.
     yield Check("python", True, f"Python {python_version()}, '{sys.executable}'")
 
 
@@ -165,12 +165,12 @@ def _containers(settings: Settings) -> Iterator[Check]:
             over = f", over the proxy '{proxy}'" if (proxy := container.proxy()) else ""
             yield Check("container", True, f"'{container.uri}' can be read; it answers in {took:.0f} ms{over}")
         except Transient as error:
-            # Neither would it tell the time, and may take long not to.
+            # It would not tell the time either, and might take long to fail.
             yield Check("container", False, str(error))
             continue
         except RetrieveError as error:
             yield Check("container", False, str(error))
-        # It has said above why it cannot be asked.
+        # The reason was given above.
         with suppress(SourceError):
             there = container.clock()
             if there is not None:

@@ -10,5 +10,5 @@ LOCK = Path(__file__).resolve().parents[3] / "requirements.txt"
 
 
 def make_command() -> list[str]:
-    """The Make that runs this, or else the one that is found, with the toolkit's Makefile."""
+    """The Make that runs this, otherwise the first one on the PATH, with the toolkit's Makefile."""
     return [os.environ.get("GNU_MAKE", "make"), "-f", str(LOCK.with_name("Makefile"))]

@@ -1,4 +1,4 @@
-"""Rounds of `sync`: each by Make, after a look whether the source answers, with pauses that spare one in trouble."""
+"""Rounds of `sync` by Make, each after a check that the source answers; pauses grow while it is in trouble."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import AVAILABLE, Stamps
 from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
 
-#: Seconds after which a round looks for changes at the source of all tiles, also of those that are here.
+#: Every so many seconds a round asks for all tiles, also for those that are here, to find changes.
 ALL = 3600.0
 #: The longest pause while the source gives no listing, as a multiple of the usual one.
 LONGEST = 6
-#: Seconds between two looks at a certificate that has to be renewed.
+#: Seconds between two checks of a certificate that must be renewed.
 _LOOK = 10.0
-#: Tiles that are named when there are many.
+#: Of many tiles, so many are named.
 _NAMED = 5
-#: What Make says of a recipe that failed; the recipe has said why.
+#: Make's own line about a failed recipe, which has already said why it failed.
 _OF_MAKE = re.compile(r"\S*make(\[\d+\])?: ")
 
 
 class Round(NamedTuple):
-    """What there is to tell of a round.
+    """The result of a round.
 
     Attributes
     ----------
     tiles, complete, done
-        Number of tiles that are listed, that are complete at the source, and that are here as they shall be.
+        Number of tiles on the list, complete at the source, and finished here.
     new
-        How many more are done than before.
+        How many were finished in this round.
     fetched, bytes
         Number of archives that were fetched, and their bytes.
     trouble
@@ -58,7 +58,7 @@ class Round(NamedTuple):
 
     @property
     def all_done(self) -> bool:
-        """Whether there is nothing to wait for: each tile is here as it was listed just now."""
+        """Whether nothing is left to wait for: each tile is here as listed just now."""
         return not self.trouble and self.done == self.tiles
 
 

@@ -38,9 +38,9 @@ class Claim:
 
 
 class Claims:
-    """Which archives brought a path, found by way of its directory.
+    """Which archives brought a path, indexed by its directory.
 
-    The lists of all tiles are read once, when something must be known of another tile's files: 12,621 in some 3 s.
+    The lists of all tiles are read once, as soon as another tile's files matter: 12,621 lists take some 3 s.
     """
 
     def __init__(self, stamps: Stamps) -> None:
@@ -66,26 +66,26 @@ class Claims:
         (self._directory / f".{tile}.next").write_bytes(packed)
 
     def announce(self, tile: str) -> None:
-        """Give the list that was prepared its name: it replaces the tile's earlier claims."""
+        """Rename the prepared list into place: it replaces the tile's earlier claims."""
         (self._directory / f".{tile}.next").rename(self._directory / f"{tile}.gz")
         self.look_again(tile)
 
     def look_again(self, tile: str) -> None:
-        """Take notice of a list that changed."""
+        """Update the index after a list changed."""
         self._read.cache_clear()
         if self._tiles is not None:
             with suppress(FileNotFoundError):
                 self._index(tile, (self._directory / f"{tile}.gz").read_bytes())
 
     def write(self, tile: str, packed: bytes) -> None:
-        """Change a tile's list; one that is prepared is left alone, which may be another shard's."""
+        """Change a tile's list; leave a prepared one alone, since it may be another shard's."""
         temporary = self._directory / f".{tile}"
         temporary.write_bytes(packed)
         temporary.rename(self._directory / f"{tile}.gz")
         self.look_again(tile)
 
     def supersede(self, claim: Claim, path: str) -> None:
-        """Note that a newer file than that of a claim has its path."""
+        """Note that a newer file has taken the path of a claim."""
         members = read_members(self._stamps, claim.tile)
         members[claim.archive].files[path] = None
         self.write(claim.tile, pack(members))
@@ -102,18 +102,18 @@ class Claims:
 
 @dataclass
 class Conflict:
-    """Settles which file has a path that is taken when an archive's staged file comes to it.
+    """Decides which file keeps a path when an archive's staged file finds another one there.
 
     Attributes
     ----------
     absent
-        Tile and name of archives whose claims do not count, since their files are not in the tree.
+        Tile and name of archives whose files are not in the tree, so that their claims do not count.
     date_ns
         Date of the archive at the source.
     superseded
         Collects paths that two archives brought with different content.
     kept
-        Paths that were unpacked of the tile before, with fewer patterns: what is there as staged stays untouched.
+        Paths that an earlier run with fewer patterns unpacked: where they equal the staged files, they stay untouched.
     """
 
     staging: Path
@@ -128,19 +128,19 @@ class Conflict:
         self.lost: list[str] = []
 
     def decide(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
-        """Say whether the staged file takes the place.
+        """Whether the staged file takes the place.
 
         The first row that fits holds:
 
         ===================================================  ==============
-        of the file that is there                            it gives way
+        the file that is there                               gives way
         ===================================================  ==============
         it was kept, with this length and mtime              no
         no other archive claims it (an earlier version,      yes
         or what a stopped run left)
         it has the same content                              unless its
                                                              mtime is newer
-        it has not the length that an archive claims         yes
+        its length is none that an archive claims            yes
         it is older, or as old and of an older archive       yes
         it is newer                                          no
         ===================================================  ==============

@@ -32,7 +32,7 @@ _HOPELESS = 10
 
 @dataclass
 class Tally:
-    """What came of a run: counts, and the problem of each tile that failed.
+    """The result of a run: counts, and the problem of each tile that failed.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Tally:
         return self.tiles - self.done - len(self.failed)
 
     def count(self, outcome: TileOutcome) -> None:
-        """Count what became of a tile."""
+        """Count the outcome of a tile."""
         if outcome.problem:
             self.failed[outcome.tile] = outcome.problem
             return
@@ -118,7 +118,7 @@ class Extraction:
     Parameters
     ----------
     tiles
-        All tiles of the run: what a killed run left of them is removed, and with ``KEEP=no`` what was unpacked of them.
+        All tiles of the run. Remains of a killed run are removed; with ``KEEP=no`` also archives that are unpacked.
     stale
         Those to unpack.
     """
@@ -138,7 +138,7 @@ class Extraction:
         self.tally = Tally(len(self._jobs))
 
     def need(self) -> Need:
-        """Estimate what it comes to."""
+        """Estimate the files and bytes to be unpacked."""
         return need(self._jobs)
 
     def run(self, workers: Workers) -> None:
@@ -147,7 +147,7 @@ class Extraction:
         Raises
         ------
         RetrieveError
-            If there can be no output directory, or there is no room for what is to be unpacked.
+            If the output directory cannot be made, or there is no room for the files.
         """
         if self._jobs:
             self._prepare()
@@ -169,7 +169,7 @@ class Extraction:
             clear(self._settings.dest, self._stamps, self._tiles)
 
     def _prepare(self) -> None:
-        """Make the output directory, and make sure that what is to be unpacked fits."""
+        """Make the output directory, and check that the files will fit."""
         output = self._settings.dest / OUTPUT
         if output.is_symlink() and not output.exists():
             raise RetrieveError(
@@ -184,7 +184,7 @@ class Extraction:
             check_room(needed.bytes_on_disk, needed.files, output, "DEST", "about ")
 
     def _outcomes(self, workers: Workers) -> Iterator[TileOutcome]:
-        """Say what became of each tile; not of all if the disk is full."""
+        """Report each tile that failed; on a full disk, only the first ones."""
         settings = self._settings
         placing = Placing(self._jobs, self._stamps, settings.dest, keep=self._keep, shard=settings.shard)
         self.tally.to_redo = placing.to_redo

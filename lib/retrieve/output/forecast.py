@@ -1,4 +1,4 @@
-"""Forecast: what is to be unpacked comes to, and the room that it needs on the disk, estimated beforehand."""
+"""Forecast: how many files and bytes will be unpacked, and the room that they need, estimated beforehand."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from retrieve.output.staging import TileJob
 from retrieve.selection import Selection
 from retrieve.wording import size, some
 
-#: Tiles whose archives are looked into, in order to know how many files a tile has.
+#: Number of tiles whose archives are opened to learn how many files a tile has.
 _LOOKED_INTO = 3
 #: The length at the end of a gzip stream is modulo this (RFC 1952).
 _WRAPS = 1 << 32
-#: Bytes that most file systems give a file at a time; some of networks say that it is megabytes, which it is not.
+#: Block size in bytes. Some network file systems report megabytes, which is not what a file takes up.
 _BLOCK = 4096
 
 
@@ -48,7 +48,7 @@ class Need:
 
 
 def need(jobs: list[TileJob]) -> Need:
-    """Estimate what the archives of some tiles that are not unpacked yet come to."""
+    """Estimate what some tiles that are not unpacked yet will need."""
     paths = {job.tile: _changed(job) for job in jobs}
     looked_into = jobs[:: max(len(jobs) // _LOOKED_INTO, 1)][:_LOOKED_INTO]
     counts = [_count(path, job.only) for job in looked_into for path in paths[job.tile]]
@@ -82,7 +82,7 @@ def _unpacked_bytes(path: Path) -> int:
             length = int.from_bytes(file.read(4), "little")
     except OSError:
         return 0
-    # What does not compress at all grows by less than a thousandth.
+    # Incompressible data grow by less than a thousandth.
     return length if length >= packed - packed // 1000 - 100 else length + _WRAPS * (1 + packed // _WRAPS)
 
 

@@ -20,7 +20,7 @@ LOG = "log_run_sp.txt"
 
 @dataclass(frozen=True)
 class Linked:
-    """What came of linking: names of the links made, removed, and kept; and of files that are in the way."""
+    """The result of linking: names of links made, removed and kept, and of files that are in the way."""
 
     made: tuple[str, ...]
     removed: tuple[str, ...]
@@ -56,7 +56,7 @@ def wanted_links(tiles: list[str], stamps: Stamps, product: str) -> tuple[dict[s
             for path in one.files
             if name.startswith(f"{product}-") and path.endswith(f"/{name}")
         ]
-        # Should there be two runs, the later one counts: the dates are in the names of their directories.
+        # Of two runs the later one counts: their directories are named by date.
         wanted |= {name: path for _, path, name in sorted(paths)}
         if not paths:
             without.append(tile)
@@ -64,7 +64,7 @@ def wanted_links(tiles: list[str], stamps: Stamps, product: str) -> tuple[dict[s
 
 
 def link(destination: Path, product: str, wanted: dict[str, str]) -> Linked:
-    """Make the directory of links what it is to be; only links of that product's names are touched in it.
+    """Bring the directory of links up to date; touch only links with names of that product.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Placing: unpacked tiles get their places in the output tree, then their stamps, some tiles at a time.
 
 The order makes each step safe to stop at. First what was unpacked, and the lists that name it, are on disk; then files
-are renamed to their places and obsolete ones removed; then that is on disk; then come the stamps. What a run left
-undone, the next one does again: no stamp stands for it yet.
+are renamed to their places and obsolete ones removed; then that is on disk; then come the stamps. What a stopped run
+left undone, the next one does again, since no stamp vouches for it yet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Placing:
     keep
         Whether archives stay after they were unpacked.
     shard
-        The share of the tiles that the run is about, if it is not about all: others may be placed at the same time.
+        The run's share of the tiles, if it does not have all: other runs may place theirs at the same time.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Placing:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Have the tree and everybody's lists to this run alone for a moment; know what the others did to them."""
+        """Lock the tree and all lists for a moment, and read what other shards have changed."""
         if self._notices is None:
             yield
             return
@@ -95,7 +95,7 @@ class Placing:
             yield
 
     def _tell(self, lines: Iterable[str]) -> None:
-        """Tell other shards; before anything is done, since this run may be killed while it does it."""
+        """Tell other shards, before anything is done: this run may be killed half way."""
         if self._notices:
             self._notices.tell(lines)
 
@@ -110,7 +110,7 @@ class Placing:
             return failed(outcome.tile, self._destination, error)
 
     def _prepare(self, outcome: TileOutcome) -> TileOutcome:
-        """Look for what is in the way, then write down what is going to be in the output tree."""
+        """Check that nothing is in the way, then write down which files are going to be in the output tree."""
         job = self._jobs[outcome.tile]
         for number in range(len(outcome.fresh)):
             obstacle = self._tree.obstacle(job.staging / str(number))
@@ -120,7 +120,7 @@ class Placing:
         return outcome
 
     def _announce(self, outcome: TileOutcome) -> TileOutcome:
-        """Have the list of a tile replace its earlier one, but for what gave way since that was read."""
+        """Replace the list of a tile, without the files that have given way since the old one was read."""
         if outcome.carried:
             now, members = read_members(self._stamps, outcome.tile), unpack_list(outcome.members)
             given_way = {
@@ -135,7 +135,7 @@ class Placing:
                 outcome = replace(outcome, members=pack(members))
                 self._claims.prepare(outcome.tile, outcome.members)
         else:
-            # Whatever was taken of it comes back.
+            # All of its files come back.
             self.to_redo.discard(outcome.tile)
         self._claims.announce(outcome.tile)
         return outcome
@@ -160,7 +160,7 @@ class Placing:
                 members[name].files[path] = None
             if obsolete:
                 self._remove(outcome.tile, set(obsolete.files))
-            # What gave way to this tile in the meantime is noted in its list, which may be its own.
+            # Files may have given way to this tile in the meantime, its own earlier ones among them.
             self._claims.write(outcome.tile, pack(self._with_superseded(outcome.tile, members, superseded)))
         return replace(outcome, superseded=tuple(sorted(superseded)))
 
@@ -198,9 +198,9 @@ class Placing:
 
 
 class Notices:
-    """What shards that are at work at the same time tell each other: a line per tile whose list or stamp they change.
+    """Messages between shards that run at the same time: a line per tile whose list or stamp changes.
 
-    Read and written in one's turn only.
+    Only the holder of the lock reads and writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -208,7 +208,7 @@ class Notices:
         self._position = path.stat().st_size if path.exists() else 0
 
     def read(self) -> list[list[str]]:
-        """Words of the lines that are new: a tile, and ``to_redo`` if its stamp was taken."""
+        """Words of each new line: a tile, and ``to_redo`` if its stamp was taken."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:
@@ -224,7 +224,7 @@ class Notices:
 
 
 def freed(record: Record) -> Record:
-    """Give a record whose tar archives are gone, since they were unpacked."""
+    """Give a record in which the unpacked tar archives are freed."""
     gone = {name: replace(one, mtime_ns=0) if is_tar(name) else one for name, one in record.verified.items()}
     return replace(record, verified=gone)
 

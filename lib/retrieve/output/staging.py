@@ -1,6 +1,6 @@
 """Staging: one tile is unpacked into a directory of its own, where it waits for its place in the output tree.
 
-The function `unpack_tile` runs in a process of its own: what it is given and what it returns is pickled.
+The function `unpack_tile` runs in a process of its own, so its argument and its result are pickled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from retrieve.stamps.stamps import Record, Stamps
 
 @dataclass(frozen=True)
 class TileJob:
-    """What a process needs in order to unpack one tile.
+    """All that a process needs to unpack one tile.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class TileJob:
     check, limits
         See `unpack`.
     partial
-        Whether a refused archive leaves the others of its tile: else it keeps the whole tile back.
+        Whether the other archives of a tile are unpacked when one is refused; otherwise the whole tile is held back.
     only
         Which files are to be unpacked.
     """
@@ -61,33 +61,33 @@ class TileJob:
 
 @dataclass(frozen=True)
 class TileOutcome:
-    """What became of a tile that was to be unpacked.
+    """The outcome of unpacking a tile.
 
     Attributes
     ----------
     record, mtime_ns
-        What its stamp is to say, and the mtime that it is to have.
+        Content and mtime that its stamp is to get.
     members
-        Its list of members, packed; it names the files of its earlier version that are to be removed, too.
+        Its list of members, packed, including files of its earlier version that are to be removed.
     fresh
         The archives that were unpacked, those that changed, in the order of their staging directories.
     kept
-        Paths that an earlier run with fewer patterns unpacked of them.
+        Paths of those archives that an earlier run with fewer patterns unpacked.
     carried
-        Whether it has others, whose files an earlier run unpacked.
+        Whether the files of other archives of it were unpacked by an earlier run.
     files
         Number of files that it has in the output tree.
     replaces
         Whether its earlier version had files that this one has not.
     superseded
-        Paths that another archive brought as well, with other content; the newer is in its place.
+        Paths that another archive brought with different content; the newer file has the place.
     left_out, half_ended, loose_ends
         Number of links that were left out of them, of archives whose end mark is cut in half, and of FITS files whose
         data are all there but not what fills them up.
     lacking
-        What its archives should have held, and do not: a line each.
+        A line for each file that its archives should contain but do not.
     empty
-        A line for each archive that holds no file at all, and need not.
+        A line for each archive that contains no file and need not contain one.
     refused
         The problem of each archive that was left out, a line each.
     problem
@@ -140,7 +140,7 @@ def unpack_tile(job: TileJob) -> TileOutcome:
 
 
 def failed(tile: str, destination: Path, error: OSError) -> TileOutcome:
-    """Say that the operating system refused something to a tile."""
+    """Turn an error of the operating system into the outcome of a tile."""
     return TileOutcome(
         tile,
         problem=f"cannot unpack tile '{tile}' into '{destination}': {_about(error)}{remedy(error)}",
@@ -153,7 +153,7 @@ def _about(error: OSError) -> str:
 
 
 def _remove(directory: Path) -> None:
-    """Remove what an earlier run left of a tile.
+    """Remove the remains of an earlier run of a tile.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _remove(directory: Path) -> None:
 
 
 def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[str, Any]:
-    """Unpack the archives that are not those that were unpacked before; give the fields of the outcome."""
+    """Unpack the archives that differ from those unpacked before; give the fields of the outcome."""
     last = job.stamps.extracted(job.tile)
     before = last.verified
     only = last.only | job.only if last.only else job.only
@@ -205,7 +205,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
     if before and not fresh:
         only = last.only
     hollow = {} if only else without_file(members, job.tile)
-    # What this run is not about, such as products that PRODUCTS leaves out now, stays.
+    # Archives that this run does not cover, such as products that PRODUCTS leaves out now, stay.
     verified |= {name: one for name, one in before.items() if name not in verified and name in previous}
     members |= {name: one for name, one in previous.items() if name not in members and name != OBSOLETE}
     paths = paths_of(members)
@@ -270,7 +270,7 @@ def _made(directory: Path) -> Path:
 
 
 def clear(destination: Path, stamps: Stamps, tiles: Iterable[str]) -> None:
-    """Remove what is left in the staging directories of some tiles, by this run or by one that was killed."""
+    """Remove what this run, or one that was killed, left in the staging directories of some tiles."""
     directory = destination / OUTPUT / STAGING / stamps.directory.name
     with suppress(FileNotFoundError):
         left = {path.name for path in directory.iterdir()}

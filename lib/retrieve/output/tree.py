@@ -1,7 +1,7 @@
 """The output tree: staged files get their places in it, and no symbolic link in it is ever followed.
 
 The tree itself may be a link or a mount point, parts of it may lie on other file systems, and its directories may pass
-on a group or access rights: what comes into a directory is as if it had been made there.
+on a group or access rights: an entry that is moved into a directory looks as if it had been made there.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK
 from retrieve.host.disk import sync_file
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: How a file is made where none may be, not even a link.
+#: Flags to create a file where nothing may exist yet, not even a link.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Says whether a staged file takes the place of what is there: path, then what `stat` says of both.
+#: Decides whether a staged file replaces the file that is there; called with the path and the `stat` of both.
 Decide = Callable[[str, os.stat_result, os.stat_result], bool]
 #: Everything that is unpacked is below this directory, where ShapePipe looks for it.
 OUTPUT = "output"
 _DEEPEST = 64  # directories
 LONGEST = 4000  # bytes of a path
-#: Control characters, line ends, and what turns the direction of writing: they make a name look like another one.
+#: Control characters, line ends and changes of writing direction: they make a name look like another one.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]").search
 #: Directory in it in which tiles are unpacked before they get their places: there a rename gets them everywhere.
 STAGING = ".unpacking"
-#: What a file is called in its directory until it was copied whole, if it comes from another file system.
+#: Name of a file from another file system until it is copied whole.
 _COPY = ".unpacking.part"
 
 
@@ -56,7 +56,7 @@ class Tree:
         self.places = {self._root}
 
     def obstacle(self, staging: Path) -> str | None:
-        """Say what keeps staged files from their places: a symbolic link on their way, or a directory in a place."""
+        """Say what is in the way of staged files: a symbolic link in a path, or a directory at a place."""
         if not (staging / OUTPUT).exists():
             return None
         with _opened(staging / OUTPUT) as source, _opened(self._root) as target:
@@ -109,7 +109,7 @@ class Tree:
         FileNotFoundError
             If it is not there.
         Refused
-            If it is reached through something that is no directory.
+            If something on the way to it is not a directory.
         """
         with _opened(self._root) as descriptor:
             descriptor = os.dup(descriptor)
@@ -212,7 +212,7 @@ def _merge(source: int, target: int, below: str, decide: Decide) -> set[str]:
 
 
 def _passed_on(directory: int) -> tuple[int | None, bytes]:
-    """What a directory passes on to what is made in it: its group, if it does, and its default access rights."""
+    """Group and default access rights that a directory passes on to new entries, where it does."""
     status = os.fstat(directory)
     group = status.st_gid if status.st_mode & stat.S_ISGID else None
     try:
@@ -233,7 +233,7 @@ def _renamed(name: str, source: int, target: int) -> bool:
 
 
 def _copy(name: str, source: int, target: int) -> None:
-    """Copy a file, and have it on disk before it gets its name."""
+    """Copy a file, and sync it to disk before it gets its name."""
     with suppress(FileNotFoundError):  # of a run that was killed
         os.unlink(_COPY, dir_fd=target)
     staged = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)

@@ -1,4 +1,4 @@
-"""Safe unpacking: an archive goes to a staging directory of its own, checked while it is written."""
+"""Safe unpacking: an archive is unpacked into a staging directory of its own, and checked on the way."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from retrieve.selection import EVERYTHING, Selection
 
 #: Bytes that do not count for the ratio: a flag image of 400 MB, which is nearly all zeros, is no bomb.
 _UNCOUNTED = 1_000_000_000
-#: Links that lead to links, one after the other: so many are followed, as Linux does.
+#: So many links that lead to links are followed, one after the other; Linux has the same limit.
 _HOPS = 40
 _CHUNK = 1 << 20
-#: What every file system can keep in a file (FAT: 4 GiB less one byte).
+#: The largest file that every file system can keep (FAT: 4 GiB less one byte).
 _LARGEST = (4 << 30) - 1
 #: Names that need no closer look.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}").fullmatch
-#: Where macOS keeps attributes of a file, beside it and named after it (AppleDouble, RFC 1740): no data.
+#: macOS keeps a file's attributes beside it under this prefix (AppleDouble, RFC 1740): no data.
 _APPLE_DOUBLE, _APPLE_DOUBLE_NAME = b"\0\x05\x16\x07", "._"
 
 
@@ -49,14 +49,14 @@ class Limits:
     ratio: int = 200
 
 
-#: For archives of which the user says that they are right all the same.
+#: No limits, for archives that the user vouches for.
 UNLIMITED = Limits(sys.maxsize, sys.maxsize, sys.maxsize)
 _DOUBT = "is it a bomb? if not, FORCE=yes unpacks it"
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an archive brought.
+    """The result of unpacking one archive.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Extracted:
     loose_ends
         Number of FITS files with a loose end, see `fits.Look`.
     needed
-        Paths of files that were not selected, but links to them were: without them these are not here.
+        Paths of files that were not selected although selected links lead to them: those links cannot be copied.
     """
 
     files: dict[str, int]
@@ -146,7 +146,7 @@ class _Unpacking:
         #: The directory in which files are being made, and its descriptor.
         self._open_path: str | None = None
         self._open = -1
-        #: Directories as they are written in the archive -> as they are here, with a slash at the end.
+        #: Maps directories as written in the archive to their paths here, with a slash at the end.
         self._places: dict[str, str] = {}
 
     def run(self, tar: TarStream) -> None:
@@ -263,7 +263,7 @@ class _Unpacking:
             self.loose_ends += 1
 
     def _new_file(self, path: str) -> int:
-        """Make a file, in a directory that stays open as long as files come in it."""
+        """Make a file; its directory stays open as long as the next files are in it, too."""
         directory, _, name = path.rpartition("/")
         if directory != self._open_path:
             self._make_directory(directory)
@@ -299,7 +299,7 @@ class _Unpacking:
 
 
 def _refusal(member: Member, error: OSError) -> Exception:
-    """Say what is wrong with a member that the operating system refused, if it is the member."""
+    """Say what is wrong with a member that the operating system refused, if the member is to blame."""
     if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
         return Refused(f"'{member.name}' is both a file and a directory")
     if error.errno in (errno.EFBIG, errno.EINVAL) and member.bytes > _LARGEST:
@@ -316,7 +316,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Pass on a stream, but not without end: headers, padding and what follows the end mark count, too."""
+    """Pass on a stream up to a limit, in which headers, padding and bytes after the end mark count, too."""
     for piece in pieces:
         most -= len(piece)
         # Headers and padding take 1,023 bytes for each member.
@@ -326,7 +326,7 @@ def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
 
 
 def _joined(above: str, target: str, links: dict[str, Member]) -> str | None:
-    """Path to which a link in a directory leads; None if that is out of the archive, or by way of another link."""
+    """Path to which a link in a directory leads; None if it leads out of the archive, or through another link."""
     parts = above.split("/") if above else []
     if target.startswith("/") or len(target) > LONGEST:
         return None

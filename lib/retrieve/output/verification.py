@@ -29,7 +29,7 @@ _SMALL = 4 << 20
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """What a process needs in order to verify one tile.
+    """All that a process needs to verify one tile.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a tile: how many archives and files were read, and what was found.
+    """The outcome of verifying a tile: numbers of archives and files read, and what was found.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ def _files(job: VerifyJob) -> Iterator[Finding]:
         if name not in members or members[name].md5 != one.md5:
             yield Finding(ERROR, str(job.stamps.directory / MEMBERS / f"{job.tile}.gz"), f"it does not list '{name}'")
             return
-        # A path that two archives brought counts as that whose file is there.
+        # A path that two archives brought is compared with the one whose file is there.
         wanted |= {path: size for path, size in members[name].files.items() if size is not None or path not in wanted}
     for name in members.keys() - unpacked.keys() - {OBSOLETE}:
         wanted |= dict.fromkeys(members[name].files.keys() - wanted.keys())
@@ -206,7 +206,7 @@ def take_stamps(verdict: Verdict, stamps: Stamps) -> None:
     """Remove the stamps that vouch for what is bad, so that the next download or untar mends it."""
     for one in verdict.bad(archive=True):
         if one.sign != GONE:
-            # Where no MD5 is known, an archive whose mtime is the date at the source would be taken for right.
+            # Without a known MD5, an archive whose mtime equals the source's date would pass for right.
             os.utime(one.path)
         stamps.remove(DOWNLOADED, verdict.tile)
     if verdict.bad(archive=False):
@@ -227,7 +227,7 @@ def new_seed() -> str:
 
 
 class Checkpoint:
-    """What a run verified so far, so that the next one goes on there if this one is stopped.
+    """The tiles that a run has verified so far, so that the next run can go on where it was stopped.
 
     Parameters
     ----------

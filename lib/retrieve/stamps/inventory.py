@@ -36,7 +36,7 @@ def settled(tiles: Collection[str], stamps: Stamps) -> tuple[str, ...]:
 
 
 def held_archives(settings: Settings) -> dict[str, LocalFile]:
-    """Archives of the products of a run that are here, and of its tiles if it has but a share of them."""
+    """Archives of the run's products that are here; with SHARD, only those of its tiles."""
     products, shard = settings.product_set(), settings.shard
     match = products.matcher().fullmatch
 
@@ -50,7 +50,7 @@ def held_archives(settings: Settings) -> dict[str, LocalFile]:
 def held_or_freed(
     record: dict[str, Line], unpacked: dict[str, Line], held: Mapping[str, LocalFile]
 ) -> tuple[dict[str, Line], Mapping[str, LocalFile]]:
-    """Give the lines of a tile's record, and what is held; with archives that were freed as if they were still here.
+    """Give the lines of a tile's record, and its files here; freed archives count as if they were still here.
 
     =====================================  ===================================  =================================
     on disk                                unpacked and freed (``KEEP=no``)     counts as
@@ -79,7 +79,7 @@ def is_here(record: dict[str, Line], held: Mapping[str, LocalFile]) -> bool:
 
 
 def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection) -> bool:
-    """Whether some of the files are unpacked of each tar archive of a tile, and with them all that are selected."""
+    """Whether each tar archive of a tile is unpacked, at least the files that are selected now."""
     unpacked = stamps.extracted(tile)
     return (
         bool(unpacked.only)
@@ -93,7 +93,7 @@ def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection) -> bool:
 
 
 def holds_source(settings: Settings) -> bool:
-    """Whether what is in ARCHIVES is the source itself, or a part of it: nothing of it may be deleted or replaced.
+    """Whether ARCHIVES is the source itself, or a part of it, so that nothing in it may be deleted or replaced.
 
     The same files may go by several names: through a link, a mount, or another directory that links to them.
     """

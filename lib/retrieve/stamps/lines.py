@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from retrieve.archives import Line
 
-#: In place of a field: not there, or not known.
+#: Stands for a value that is absent or unknown.
 NONE = "-"
-#: Between the source and the patterns with which a tile was unpacked.
+#: Separates the source from the patterns with which a tile was unpacked.
 ONLY = "\tonly\t"
 
 
@@ -28,7 +28,7 @@ def read_stamp(text: str) -> tuple[str, dict[str, Line]]:
     Raises
     ------
     ValueError
-        If it is not a stamp, or not all of one.
+        If it is not a stamp, or a stamp that was cut short.
     """
     if not text.startswith("# ") or not text.endswith("\n"):
         raise ValueError("not a stamp, or not all of one")

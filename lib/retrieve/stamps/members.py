@@ -29,12 +29,12 @@ GZIP = 31
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of one archive.
+    """The files of one archive.
 
     Attributes
     ----------
     md5
-        That of the archive.
+        MD5 of the archive.
     date
         Its date at the source.
     files
@@ -59,7 +59,7 @@ def paths_of(members: Members) -> set[str]:
 
 
 def without_file(members: Members, tile: str) -> dict[str, str]:
-    """Archives that do not hold each file for which they are there, and the name of one that is lacking."""
+    """Archives that lack a file which they should contain, each with the name of one such file."""
     lacking: dict[str, str] = {}
     for name, one in members.items():
         for wanted in expected_files(name, tile):
@@ -91,7 +91,7 @@ def unpack_list(packed: bytes) -> Members:
     Raises
     ------
     ValueError
-        If it is not such a list.
+        If it is not a list of members.
     """
     members: Members = {}
     files: dict[str, int | None] = {}
@@ -126,7 +126,7 @@ def members_path(stamps: Stamps, tile: str) -> Path:
 
 
 def read_members(stamps: Stamps, tile: str) -> Members:
-    """Files that were unpacked of a tile; none if nothing was, or its list is damaged."""
+    """Files that were unpacked of a tile; empty without a readable list."""
     try:
         return unpack_list(members_path(stamps, tile).read_bytes())
     except (FileNotFoundError, ValueError):

@@ -22,9 +22,9 @@ from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE,
 from retrieve.tiles import EXPOSURE, TILE
 from retrieve.wording import some
 
-#: Characters of what is recorded of one failure.
+#: A failure is recorded with at most so many characters.
 _LONGEST = 300
-#: What a run did, by verb: the count in its result, and what was done to that many of what; empty: tiles or exposures.
+#: By verb: the count in a run's result, what was done, and to what; empty for tiles or exposures.
 _DID = {
     "avail": ("changed", "", "new or changed there"),
     "download": ("fetched", "archive", "fetched"),
@@ -32,18 +32,18 @@ _DID = {
     "missing": ("tiles", "", "missing"),
     "verify": ("tiles", "", "verified"),
 }
-#: Settings that may lead to credentials.
+#: Settings that may lead to credentials, and are not recorded.
 _PRIVATE = ("CERTFILE", "TOKEN", "SBATCH")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that ended, however it did.
+    """A run that ended, well or not.
 
     Attributes
     ----------
     begin, seconds
-        When it began (UTC), and how long it took.
+        Start (UTC), and duration.
     status
         Its exit status; 128 and more if it was stopped by a signal.
     shard
@@ -79,7 +79,7 @@ class Run:
         return self.result.get("failed", {})
 
     def outcome(self) -> str:
-        """Say in a line what came of it."""
+        """Sum it up in a line."""
         error = self.result.get("error")
         count, noun, done = _DID[self.verb]
         unit = (EXPOSURE if EXPOSURE.place in self.settings.get("PRODUCTS", "") else TILE).name
@@ -112,7 +112,7 @@ class Recorder:
     Attributes
     ----------
     status
-        Exit status that the run is to have.
+        Exit status of the run.
     result
         What came of it, as `Run` has it; the problems of a tile may be one text or several.
     """
@@ -158,7 +158,7 @@ class Recorder:
         try:
             _append_line(path, run.line().encode())
         except OSError as problem:
-            # What the run did stands all the same.
+            # The run itself is not affected.
             complain(f"cannot record this run in '{path}': {remedy(problem)}")
 
 
