@@ -1,7 +1,7 @@
 # Targets for who works on the toolkit itself.
 
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: version test test-again soak bench bench-short lint lock settings
+.PHONY: version test test-again soak bench bench-short lint docs lock settings
 
 version: ## which version this is; needs no Python
 	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
@@ -25,6 +25,10 @@ bench-short: ## the same with less data
 lint: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
 	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh lib/make/*.sh .ci/run
+
+# A page that has not changed would not be checked again, hence -E.
+docs: $(if $(PYTHON),,$(VENV)/dev) ## the pages of docs/ as a site, in docs/_build; a warning or a dead link is an error
+	@$(TOOL) sphinx -q -E -W --keep-going $(HERE)docs $(HERE)docs/_build
 
 LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
        --custom-compile-command 'make lock'

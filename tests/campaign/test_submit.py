@@ -236,8 +236,9 @@ def test_what_waits_for_an_avail_that_failed_does_not_wait_for_ever(user: Site, 
 
 
 def test_the_replicas_of_a_session_share_the_work(site: Site) -> None:
-    """As the page on clusters has it, since the client passes words on and no quotation marks."""
-    command = re.search(r"^canfar create .* headless IMAGE -- (.*)$", (HERE / "docs/cluster.md").read_text(), re.M)[1]
+    """As its page has it, since the client passes words on and no quotation marks."""
+    page = (HERE / "docs/how-to/canfar.md").read_text()
+    command = re.search(r"^canfar create .* headless IMAGE -- (.*)$", page, re.MULTILINE)[1]
     words = [
         word.replace("/arc/projects/retrieve", str(HERE)).replace("/arc/projects/RUN", str(site.directory))
         for word in command.split()

@@ -60,7 +60,7 @@ def exposure_stamps(site: Site) -> dict[str, tuple[int, str]]:
 def test_the_page_tells_how_to_stage_a_patch(site: Site, space: VOSpace, member: Path, patch: Path) -> None:
     del site.environment["TILES"]
     (site.directory / "exposure_numbers.txt").unlink()
-    shown, printed = shown_and_printed("docs/images.md", site)
+    shown, printed = shown_and_printed("docs/how-to/images.md", site)
     assert printed.replace("; the certificate is good for 9 days", "") == shown
     assert (site.directory / "exposure_numbers.txt").read_text().split() == NUMBERS
     files = {path.name: path.read_bytes() for path in patch.rglob("*.f*")}

@@ -56,7 +56,7 @@ def fetched(space: VOSpace) -> dict[str, int]:
 
 def test_the_page_tells_how_a_job_comes_home(jobs: VOSpace, site: Site) -> None:
     site.list_tiles(ALONE, JOB)
-    shown, printed = shown_and_printed("docs/jobs.md", site)
+    shown, printed = shown_and_printed("docs/how-to/jobs.md", site)
     assert printed == shown
 
 

@@ -20,7 +20,7 @@ def test_make_knows_each_setting_as_the_table_has_it() -> None:
 
 def test_the_readme_has_each_setting_with_its_default() -> None:
     """A row may have several settings, with a default for each or one for all; a default that is no code is empty."""
-    text = "".join(path.read_text() for path in [HERE / "README.md", *HERE.glob("docs/*.md")])
+    text = "".join(path.read_text() for path in [HERE / "README.md", *HERE.glob("docs/**/*.md")])
     rows = re.findall(r"^\| (`[A-Z].*?) \| (.*?) \|", text, re.MULTILINE)
     shown = {}
     for names, values in rows:
