@@ -23,7 +23,7 @@ include $(HERE)lib/make/preamble.mk
 # The environment counts as well, then what `avail` was last given, then the defaults: lib/make/settings.mk has them
 # all with their meanings, and `make help-all` with their present values.
 include $(HERE)lib/make/settings.mk
-PYTHON ?=## a Python of yours with the packages of requirements.txt; empty: the toolkit's own
+PYTHON ?=## a Python of yours with the packages of requirements.txt; empty: the toolkit's own## /
 
 # Where the stamps of these products are.
 PLACES = $(if $(findstring {exposure},$(PRODUCTS)),exposures) $(if $(findstring {tile},$(PRODUCTS)),files) $(PSF)

@@ -2,35 +2,35 @@
 # What `avail` was last given outdoes the other defaults.
 STAMPS ?= stamps
 -include $(STAMPS)/settings.mk
-PSF ?= mccd## PSF model: psfex or mccd
-INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or a directory
-TILES ?= tile_numbers.txt## tile numbers, list files, directories of lists, or all
-PRODUCTS ?=## some of the model's products, or file names with {tile} or {exposure}; empty: all
-DRYRUN ?= no## yes: say what would be done, and change nothing
-PARTIAL ?= no## yes: fetch what there is of incomplete tiles, too
-ARCHIVES ?= archives## where the archives are kept
-DEST ?= .## where output/ is unpacked
-STAMPS ?= stamps## where the stamps are
+PSF ?= mccd## PSF model: psfex or mccd## psfex mccd
+INPUT_PATH ?= vos:cfis/cosmostat/kilbinger/results## container (vos:, vault:, arc:) or a directory## /
+TILES ?= tile_numbers.txt## tile numbers, list files, directories of lists, or all## all /
+PRODUCTS ?=## some of the model's products, or file names with {tile} or {exposure}; empty: all## final_cat pipeline_flag logs setools_mask setools_stat setools_plot psfex_interp_exp mccd_fit_val_runner
+DRYRUN ?= no## yes: say what would be done, and change nothing## yes no
+PARTIAL ?= no## yes: fetch what there is of incomplete tiles, too## yes no
+ARCHIVES ?= archives## where the archives are kept## /
+DEST ?= .## where output/ is unpacked## /
+STAMPS ?= stamps## where the stamps are## /
 JOBS ?= 8## transfers at once; make -jN sets it, too
-CHECK ?= quick## how FITS files are checked: quick, full or none
+CHECK ?= quick## how FITS files are checked: quick, full or none## quick full none
 ONLY ?=## untar: some of the files, by patterns of their names or paths; empty: all
-KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked
+KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked## yes no
 SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
 TIMEOUT ?= 60## seconds without a byte before a request is made again
 RETRIES ?= 5## how many times a failed request is made again
 RATE ?=## total bytes per second: 500k, 20M; empty: no limit
-HEADERS ?= no## yes: exposures reads the headers of images that are not here at the source
-FORCE ?= no## yes: go on although it may not fit, or is beyond the limits of unpacking
+HEADERS ?= no## yes: exposures reads the headers of images that are not here at the source## yes no
+FORCE ?= no## yes: go on although it may not fit, or is beyond the limits of unpacking## yes no
 EVERY ?= 10m## pause between two rounds of watch: 30s, 10m, 1h
-GOAL ?= sync## what submit does on many machines: download, untar, verify or sync
+GOAL ?= sync## what submit does on many machines: download, untar, verify or sync## download untar verify sync
 SHARDS ?= 4## in how many shards submit does it, each a job of its own
 SHARD ?=## 3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task
 SBATCH ?=## more options of sbatch: --partition=comp --time=2:00:00
-CERTFILE ?=## proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem
-TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's
-INSECURE ?= no## yes: do not verify the server's certificate
-FORMAT ?= text## json: the result for programs
-V ?= 0## 1: a line for each tile; quiet, or make -s: no progress
+CERTFILE ?=## proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem## /
+TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's## /
+INSECURE ?= no## yes: do not verify the server's certificate## yes no
+FORMAT ?= text## json: the result for programs## text json
+V ?= 0## 1: a line for each tile; quiet, or make -s: no progress## 0 1 quiet
 SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308

@@ -166,10 +166,8 @@ def product_set(psf: str, selection: str, forms: Mapping[str, str] = MappingProx
     Raises
     ------
     SettingError
-        If the model or a product is unknown, or names and patterns are mixed.
+        If a product is unknown, or names and patterns are mixed.
     """
-    if psf not in PRODUCTS_OF:
-        raise SettingError(f"unknown PSF model '{psf}'; give PSF={' or PSF='.join(PRODUCTS_OF)}")
     words = tuple(dict.fromkeys(selection.split()))
     patterns = [word for word in words if "{" in word or "}" in word]
     if patterns:

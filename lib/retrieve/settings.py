@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from retrieve.errors import SettingError
-from retrieve.products import ProductSet, product_set
+from retrieve.products import PRODUCTS_OF, ProductSet, product_set
 from retrieve.selection import Selection
 from retrieve.shards import Shard, parse_shard
 from retrieve.tiles import TILE, TileList, Unit, read_lists
@@ -27,12 +27,6 @@ GONE = {
     **dict.fromkeys(("MAX_MEMBERS", "MAX_BYTES", "MAX_RATIO"), "FORCE=yes lifts the limits of unpacking"),
     **dict.fromkeys(("PAGE", "PROBE"), "leave it out, the toolkit knows what is best"),
 }
-
-
-def _yes(value: str) -> bool:
-    if value not in ("yes", "no"):
-        raise ValueError("yes or no")
-    return value == "yes"
 
 
 def _count(value: str) -> int:
@@ -72,12 +66,6 @@ def _share(value: str) -> float:
     if value and not (match and 0 < float(match[1]) <= 100):
         raise ValueError("a share in percent, such as 5%")
     return float(match[1]) / 100 if match else 1.0
-
-
-def _verbosity(value: str) -> int | None:
-    if value not in ("0", "1", "quiet"):
-        raise ValueError("0, 1 or quiet")
-    return None if value == "quiet" else int(value)
 
 
 def _sbatch(value: str) -> str:
@@ -121,17 +109,31 @@ def _selection(value: str) -> Selection:
     return Selection(tuple(value.split()))
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in words:
-            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
-        return value
-
-    return parse
+def _setting(default: str, meaning: str, parse: Callable[[str], Any] = str, values: Iterable[str] = ()) -> Any:
+    """Define a setting, with values that the shell offers where one is typed; ``/`` stands for files."""
+    metadata = {"default": default, "meaning": meaning, "parse": parse, "values": values}
+    return field(default=parse(default), metadata=metadata)
 
 
-def _setting(default: str, meaning: str, parse: Callable[[str], Any] = str) -> Any:  # noqa: ANN401 - as `field` itself
-    return field(default=parse(default), metadata={"default": default, "meaning": meaning, "parse": parse})
+def _place(default: str, meaning: str, parse: Callable[[str], Any] = _words) -> Any:
+    """Define a setting that may name a file or a directory."""
+    return _setting(default, meaning, parse, ("/",))
+
+
+def _choice(default: str, meaning: str, values: Sequence[str], parse: Callable[[str], Any] = str) -> Any:
+    """Define a setting that has one of these values; ``{}`` in its meaning stands for them."""
+    alternatives = f"{', '.join(values[:-1])} or {values[-1]}"
+
+    def chosen(value: str) -> Any:
+        if value not in values:
+            raise ValueError(alternatives)
+        return parse(value)
+
+    return _setting(default, meaning.format(alternatives), chosen, values)
+
+
+def _switch(default: str, meaning: str) -> Any:
+    return _choice(default, meaning, ("yes", "no"), "yes".__eq__)
 
 
 @dataclass(frozen=True)
@@ -142,45 +144,52 @@ class Settings:
     `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no limit, `v` is None for ``quiet``.
     """
 
-    psf: str = _setting("mccd", "PSF model: psfex or mccd")
-    input_path: str = _setting(
+    psf: str = _choice("mccd", "PSF model: {}", [*PRODUCTS_OF])
+    input_path: str = _place(
         "vos:cfis/cosmostat/kilbinger/results", "container (vos:, vault:, arc:) or a directory", _container
     )
-    tiles: str = _setting("tile_numbers.txt", "tile numbers, list files, directories of lists, or all", _words)
-    products: str = _setting("", "some of the model's products, or file names with {tile} or {exposure}; empty: all")
-    dryrun: bool = _setting("no", "yes: say what would be done, and change nothing", _yes)
-    partial: bool = _setting("no", "yes: fetch what there is of incomplete tiles, too", _yes)
-    archives: Path = _setting("archives", "where the archives are kept", _path)
-    dest: Path = _setting(".", "where output/ is unpacked", _path)
-    stamps: Path = _setting("stamps", "where the stamps are", _path)
+    tiles: str = _setting(
+        "tile_numbers.txt", "tile numbers, list files, directories of lists, or all", _words, ("all", "/")
+    )
+    products: str = _setting(
+        "",
+        "some of the model's products, or file names with {tile} or {exposure}; empty: all",
+        values=dict.fromkeys(product for products in PRODUCTS_OF.values() for product in products),
+    )
+    dryrun: bool = _switch("no", "yes: say what would be done, and change nothing")
+    partial: bool = _switch("no", "yes: fetch what there is of incomplete tiles, too")
+    archives: Path = _place("archives", "where the archives are kept", _path)
+    dest: Path = _place(".", "where output/ is unpacked", _path)
+    stamps: Path = _place("stamps", "where the stamps are", _path)
     jobs: int = _setting("8", "transfers at once; make -jN sets it, too", _count)
-    check: str = _setting("quick", "how FITS files are checked: quick, full or none", _one_of("quick", "full", "none"))
+    check: str = _choice("quick", "how FITS files are checked: {}", ("quick", "full", "none"))
     only: Selection = _setting(
         "", "untar: some of the files, by patterns of their names or paths; empty: all", _selection
     )
-    keep: bool = _setting("yes", "no: delete a tile's archives once they are unpacked and checked", _yes)
+    keep: bool = _switch("yes", "no: delete a tile's archives once they are unpacked and checked")
     sample: float = _setting("", "5%: verify that share of the tiles; empty: all of them", _share)
     timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)
     retries: int = _setting("5", "how many times a failed request is made again", _whole)
     rate: float = _setting("", "total bytes per second: 500k, 20M; empty: no limit", _rate)
-    headers: bool = _setting("no", "yes: exposures reads the headers of images that are not here at the source", _yes)
-    force: bool = _setting("no", "yes: go on although it may not fit, or is beyond the limits of unpacking", _yes)
+    headers: bool = _switch("no", "yes: exposures reads the headers of images that are not here at the source")
+    force: bool = _switch("no", "yes: go on although it may not fit, or is beyond the limits of unpacking")
     every: float = _setting("10m", "pause between two rounds of watch: 30s, 10m, 1h", _pause)
-    goal: str = _setting(
-        "sync",
-        "what submit does on many machines: download, untar, verify or sync",
-        _one_of("download", "untar", "verify", "sync"),
-    )
+    goal: str = _choice("sync", "what submit does on many machines: {}", ("download", "untar", "verify", "sync"))
     shards: int = _setting("4", "in how many shards submit does it, each a job of its own", _count)
     shard: Shard | None = _setting(
         "", "3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task", parse_shard
     )
     sbatch: str = _setting("", "more options of sbatch: --partition=comp --time=2:00:00", _sbatch)
-    certfile: str = _setting("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem", _words)
-    token: str = _setting("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's", _words)
-    insecure: bool = _setting("no", "yes: do not verify the server's certificate", _yes)
-    format: str = _setting("text", "json: the result for programs", _one_of("text", "json"))
-    v: int | None = _setting("0", "1: a line for each tile; quiet, or make -s: no progress", _verbosity)
+    certfile: str = _place("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem")
+    token: str = _place("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's")
+    insecure: bool = _switch("no", "yes: do not verify the server's certificate")
+    format: str = _choice("text", "json: the result for programs", ("text", "json"))
+    v: int | None = _choice(
+        "0",
+        "1: a line for each tile; quiet, or make -s: no progress",
+        ("0", "1", "quiet"),
+        {"0": 0, "1": 1, "quiet": None}.get,
+    )
     #: The words as they were given, by name.
     given: dict[str, str] = field(default_factory=dict, compare=False)
     #: By pattern of file names, the form in which tile numbers stand there; None for what `avail` last wrote down.
@@ -299,14 +308,14 @@ TABLE: dict[str, Mapping[str, Any]] = {one.name.upper(): one.metadata for one in
 
 
 def defaults() -> str:
-    """Write `lib/make/settings.mk`: all settings with their defaults and meanings, for Make and its help."""
+    """Write `lib/make/settings.mk`: the settings with defaults, meanings and values, for Make, its help and shells."""
     return "\n".join(
         [
             "# Written by 'make settings' from lib/retrieve/settings.py: a change belongs there.",
             "# What `avail` was last given outdoes the other defaults.",
             _line("STAMPS", TABLE["STAMPS"]["default"]),
             "-include $(STAMPS)/settings.mk",
-            *(f"{_line(name, one['default'])}## {one['meaning']}" for name, one in TABLE.items()),
+            *(f"{_line(name, one['default'])}{_texts(one)}" for name, one in TABLE.items()),
             f"SETTINGS := {' '.join(TABLE)}",
             f"GONE := {' '.join(GONE)}",
             *(f"GONE.{name} := {_farewell(name)}" for name in GONE),
@@ -317,6 +326,10 @@ def defaults() -> str:
 
 def _line(name: str, value: str) -> str:
     return f"{name} ?= {_escaped(value)}".rstrip()
+
+
+def _texts(one: Mapping[str, Any]) -> str:
+    return "".join(f"## {text}" for text in (one["meaning"], " ".join(one["values"])) if text)
 
 
 def _farewell(name: str) -> str:

@@ -39,8 +39,8 @@ def test_what_is_refused_ends_make_and_the_command_in_the_same_line(words: str, 
 @pytest.mark.parametrize(
     ("words", "named", "remedy"),
     [
-        ("PSF=foo", "PSF model 'foo'", "give PSF=psfex or PSF=mccd"),
-        ("PSF=", "PSF model ''", "give PSF=psfex or PSF=mccd"),
+        ("PSF=foo", "PSF='foo'", "give psfex or mccd"),
+        ("PSF=", "PSF=''", "give psfex or mccd"),
         ("INPUT_PATH=nowhere", "'nowhere'", "give INPUT_PATH vos:"),
         ("INPUT_PATH=ftp://host/results", "'ftp://host/results'", "give INPUT_PATH vos:"),
         ("INPUT_PATH=", "INPUT_PATH=''", "give a container or a directory"),

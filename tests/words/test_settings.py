@@ -35,6 +35,18 @@ def test_each_default_can_be_given() -> None:
     assert given == Settings()
 
 
+def test_a_setting_of_a_few_values_takes_these_alone_and_names_them() -> None:
+    closed = {name: [*one["values"]] for name, one in TABLE.items() if one["default"] in one["values"]}
+    assert closed.keys() >= {"PSF", "CHECK", "KEEP", "FORMAT", "GOAL", "V"}
+    for name, values in closed.items():
+        given = [getattr(Settings.parse([f"{name}={value}"]), name.lower()) for value in values]
+        assert len(set(given)) == len(values)
+        named = f"{', '.join(values[:-1])} or {values[-1]}"
+        for value in ("", "/", " ".join(values[:2]), values[0].upper() + "s"):
+            with pytest.raises(SettingError, match=rf"^bad value {name}='{value}'; give {named}$"):
+                Settings.parse([f"{name}={value}"])
+
+
 @pytest.mark.parametrize("name", GONE)
 def test_a_setting_that_is_gone_says_what_took_its_place(name: str) -> None:
     with pytest.raises(SettingError, match=f"^the setting '{name}' is gone; [^\n]+$"):
