@@ -111,7 +111,13 @@ def md5_may_be_old(source: str) -> bool:
     a local directory                                   no
     ==================================================  ===========
     """
-    return re.match(r"arc:|vos://[^/]*[~!]arc/", source) is not None
+    return bool(cavern_path(source))
+
+
+def cavern_path(source: str) -> str:
+    """Path of a container of Cavern, such as ``projects/cosmos``; empty for any other source."""
+    found = re.match(r"(?:arc:|vos://[^/]*[~!]arc/)/*(.+)", source)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import os
 from collections import ChainMap
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from retrieve.archives import Line, LocalFile, is_tar
+from retrieve.decisions import cavern_path
 from retrieve.host.disk import look, scan
 from retrieve.selection import Selection
 from retrieve.settings import Settings
@@ -95,8 +96,13 @@ def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection) -> bool:
 def holds_source(settings: Settings) -> bool:
     """Whether ARCHIVES is the source itself, or a part of it, so that nothing in it may be deleted or replaced.
 
-    The same files may go by several names: through a link, a mount, or another directory that links to them.
+    The same files may go by several names: through a link, a mount, or another directory that links to them. CANFAR
+    mounts ``arc:PATH`` at ``/arc/PATH``, and users do so elsewhere.
     """
+    ends = {("arc", *PurePosixPath(path).parts) for path in map(cavern_path, settings.sources()) if path}
+    parts = settings.archives.resolve().parts
+    if any(parts[-len(end) :] == end for end in ends):
+        return True
     directories = [path for path in map(Path, settings.sources()) if path.is_dir()]
     ours = _files(settings.archives) if directories else set()
     return any(_files(directory) & ours for directory in directories)
