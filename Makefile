@@ -55,7 +55,7 @@ exposures: ## write exposure_numbers.txt: what the images of the tiles were stac
 status:   ## where does every tile stand? with TILES=182.308, all about that one
 report:   ## write report.html: where every tile stands, with a map of the sky
 map:      ## write that map alone, for a slide: map.png and map.pdf
-manifest: ## write manifest.ecsv: what is here, from where and of when
+manifest: ## write manifest.ecsv and MD5SUMS: what is here, from where and of when
 watch:    ## sync every EVERY, until each tile of the list is unpacked
 submit:   ## do GOAL on a cluster with Slurm, in SHARDS jobs
 doctor:   ## is everything there that a run needs? if not, what is the remedy?

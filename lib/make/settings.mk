@@ -16,6 +16,7 @@ CHECK ?= quick## how FITS files are checked: quick, full or none## quick full no
 ONLY ?=## untar: some of the files, by patterns of their names or paths; empty: all
 KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked## yes no
 SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
+AGAINST ?=## verify: compare ARCHIVES with this manifest, MD5SUMS or directory## /
 TIMEOUT ?= 60## seconds without a byte before a request is made again
 RETRIES ?= 5## how many times a failed request is made again
 RATE ?=## total bytes per second: 500k, 20M; empty: no limit
@@ -31,7 +32,7 @@ TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFA
 INSECURE ?= no## yes: do not verify the server's certificate## yes no
 FORMAT ?= text## json: the result for programs## text json
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress## 0 1 quiet
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE AGAINST TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

@@ -168,6 +168,7 @@ class Settings:
     )
     keep: bool = _switch("yes", "no: delete a tile's archives once they are unpacked and checked")
     sample: float = _setting("", "5%: verify that share of the tiles; empty: all of them", _share)
+    against: str = _place("", "verify: compare ARCHIVES with this manifest, MD5SUMS or directory")
     timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)
     retries: int = _setting("5", "how many times a failed request is made again", _whole)
     rate: float = _setting("", "total bytes per second: 500k, 20M; empty: no limit", _rate)

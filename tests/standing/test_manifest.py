@@ -11,7 +11,7 @@ import pytest
 from astropy.table import Table
 
 from retrieve.archives import date_of
-from support.site import TILES, Site, names
+from support.site import HERE, TILES, Site, names
 from support.survey import R, make_done, numbers
 
 
@@ -26,7 +26,10 @@ def test_the_manifest_holds_every_archive_with_its_origin_and_dates(home: Site, 
         path.chmod(0o644)
     size = sum(path.stat().st_size for path in source.iterdir())
     began = time.strftime("%FT%T", time.gmtime())
-    assert home.done("manifest") == f"manifest.ecsv: 21 archives of 3 tiles, {size / 1000:.1f} kB\n"
+    assert home.done("manifest").splitlines() == [
+        f"manifest.ecsv: 21 archives of 3 tiles, {size / 1000:.1f} kB",
+        "MD5SUMS: 21 archives, for 'md5sum -c MD5SUMS'",
+    ]
     table = manifest(home)
     assert list(table["archive"]) == [name for tile in sorted(TILES[:3]) for name in names(tile)]
     assert list(table["product"][:2]) == ["final_cat", "pipeline_flag"]
@@ -55,7 +58,7 @@ def test_the_manifest_holds_every_archive_with_its_origin_and_dates(home: Site, 
     ]
 
 
-def test_the_manifest_leaves_out_what_is_not_as_verified_and_keeps_what_was_freed(home: Site) -> None:
+def test_the_manifest_leaves_out_what_is_not_as_verified_and_keeps_what_was_freed(home: Site, source: Path) -> None:
     damaged, gone = (names(tile)[0] for tile in TILES[:2])
     os.truncate(home.directory / "archives" / damaged, 1)
     (home.directory / "archives" / gone).unlink()
@@ -74,12 +77,39 @@ def test_the_manifest_leaves_out_what_is_not_as_verified_and_keeps_what_was_free
     home.done("download")
     home.done("untar", "KEEP=no")
     assert not home.files("archives")
-    home.done("manifest")
+    (home.directory / "archives" / gone).write_bytes((source / gone).read_bytes())
+    home.done("download")
+    assert home.json("manifest")["here"] == 1
+    assert proved(home) == [f"archives/{gone}: OK"]
     table = manifest(home)
     assert len(table) == 21
     # That its archives were deleted later changes nothing about when the tile was unpacked.
     kept = table[[one in set(before["archive"]) for one in table["archive"]]]
     assert list(kept["unpacked"]) == list(before["unpacked"])
+
+
+def proved(site: Site) -> list[str]:
+    """What `md5sum` says of the sums."""
+    result = site.run("md5sum", "--check", "--strict", "MD5SUMS")
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("place", ["archives", "../elsewhere", "{}/here", "a \\\\ b\nc"])
+def test_the_sums_can_be_checked_by_md5sum(home: Site, place: str) -> None:
+    place = place.format(home.directory)
+    (home.directory / "archives").rename(home.directory / place)
+    # Make would not let a newline through.
+    assert home.run(str(HERE / "bin/retrieve"), "manifest", f"ARCHIVES={place}").returncode == 0
+    assert len(proved(home)) == 21
+    path = home.directory / place / names(TILES[1])[2]
+    os.truncate(path, 10)
+    result = home.run("md5sum", "--check", "--quiet", "MD5SUMS")
+    assert (result.returncode, result.stdout.count("FAILED"), path.name in result.stdout) == (1, 1, True)
+    # The archive that is not as it was verified is left out.
+    (home.directory / place).rename(home.directory / "archives")
+    assert home.make("manifest").stdout.splitlines()[1] == "MD5SUMS: 20 archives, for 'md5sum -c MD5SUMS'"
+    assert len(proved(home)) == 20
 
 
 def test_there_is_no_manifest_of_nothing(site: Site) -> None:

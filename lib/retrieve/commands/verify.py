@@ -1,4 +1,4 @@
-"""`verify`: read everything again, report what is not as it was, and take its stamps."""
+"""`verify`: read everything again, report what is not as it was, and take its stamps; or compare two places."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from retrieve.host.processes import Workers
 from retrieve.host.program import Interrupt
 from retrieve.host.progress import Progress
 from retrieve.output.claims import Claims
+from retrieve.output.comparison import compare, pairs_of
 from retrieve.output.verification import (
     BAD,
+    DIFFERENT,
+    ERROR,
+    GONE,
     SAME,
     UNKNOWN,
     Checkpoint,
+    Finding,
     Verdict,
     VerifyJob,
     new_seed,
@@ -35,7 +40,9 @@ from retrieve.wording import some
 
 
 def main(settings: Settings) -> int:
-    """Verify the tiles; exit status 1 if something is bad."""
+    """Verify the tiles; exit status 1 if something is bad. With AGAINST, compare two places, and change nothing."""
+    if settings.against:
+        return _compare(settings)
     stamps, here = _begin(settings)
     shard = settings.shard
     with Workers(len(here)) as workers, stamps.lock(shard), Recorder("verify", settings, stamps) as run:
@@ -59,6 +66,8 @@ def main(settings: Settings) -> int:
 
 def foretell(settings: Settings) -> int:
     """Verify the tiles without taking a stamp."""
+    if settings.against:
+        return _compare(settings)
     stamps, here = _begin(settings)
     tiles = _sample(here, new_seed(), settings, stamps)
     with Workers(len(here)) as workers, closing(_verdicts(workers, tiles, None, settings, stamps)) as found:
@@ -138,7 +147,7 @@ def _report(verdicts: list[Verdict], settings: Settings, lost: str) -> int:
             **data,
             "bad": bad,
             "findings": [
-                {"sign": one.sign, "path": one.path, "why": one.why, "tile": verdict.tile}
+                {**_line(one), "tile": verdict.tile}
                 for verdict in verdicts
                 for one in verdict.findings
                 if one.sign != SAME or settings.v
@@ -149,3 +158,35 @@ def _report(verdicts: list[Verdict], settings: Settings, lost: str) -> int:
         return 0
     complain(f"{len(bad)} of {settings.counted(len(verdicts))} are bad{lost}; run 'make download untar' to mend them")
     return 1
+
+
+def _compare(settings: Settings) -> int:
+    pairs = pairs_of(settings)
+    counts: Counter[str] = Counter()
+    shown = []
+    with (
+        Workers(len(pairs)) as workers,
+        Progress("verify", unit="archives", total=len(pairs), quiet=settings.quiet) as progress,
+        closing(workers.map(compare, pairs)) as found,
+    ):
+        for one in found:
+            progress.advance(1)
+            counts[one.sign] += 1
+            if one.sign != SAME or settings.v:
+                shown.append(_line(one))
+                if settings.format == "text":
+                    print(one, flush=True)
+    told = ((SAME, "the same"), (GONE, "not here"), (UNKNOWN, "only here"), (DIFFERENT, "other"), (ERROR, "unreadable"))
+    text = ", ".join(f"{counts[sign]} {what}" for sign, what in told if counts[sign] or sign == SAME)
+    text = f"{some(len(pairs), 'archive')} compared with '{settings.against}': {text}"
+    data = {"against": settings.against, "archives": len(pairs), "same": counts[SAME], "findings": shown}
+    show(settings, text=[text], data=data)
+    if counts[SAME] == len(pairs):
+        return 0
+    differences = some(len(pairs) - counts[SAME], "archive")
+    complain(f"'{settings.archives}' and '{settings.against}' differ in {differences}; copy what differs again")
+    return 1
+
+
+def _line(one: Finding) -> dict[str, str]:
+    return {"sign": one.sign, "path": one.path, "why": one.why}

@@ -148,7 +148,7 @@ def local_file(path: Path) -> LocalFile | None:
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is not a stamp whole: to a temporary name, then renamed."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     temporary.rename(path)
 
 

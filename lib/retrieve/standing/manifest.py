@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrieve import VERSION
+from retrieve.formats.sums import sums_line
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import held_archives, held_or_freed, listed_tiles
 from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
@@ -56,10 +57,13 @@ class Manifest:
         By tile, then in the order of the products.
     left_out
         Names of archives that are here, but not as they were verified.
+    freed
+        Names of archives in `rows` that were deleted once they were unpacked (``KEEP=no``).
     """
 
     rows: list[Row] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    freed: set[str] = field(default_factory=set)
 
 
 def list_held(settings: Settings, stamps: Stamps) -> Manifest:
@@ -85,6 +89,8 @@ def list_held(settings: Settings, stamps: Stamps) -> Manifest:
             if here[name] != (one.bytes, one.mtime_ns):
                 found.left_out.append(name)
                 continue
+            if name not in held:
+                found.freed.add(name)
             named = written_at(settings.archives / name)
             found.rows.append(
                 Row(
@@ -133,6 +139,12 @@ def ecsv(table: Table) -> str:
     text = StringIO()
     table.write(text, format="ascii.ecsv", delimiter=",")
     return text.getvalue()
+
+
+def sums(manifest: Manifest, archives: Path) -> list[str]:
+    """Write what is here of a manifest as `md5sum` does, a line each."""
+    rows = (row for row in manifest.rows if row.archive not in manifest.freed)
+    return [sums_line(row.md5, str(archives / row.archive)) for row in rows]
 
 
 @cache
