@@ -36,5 +36,6 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@cd $(HERE) && $(LOCK) pyproject.toml -o requirements.txt
 	@cd $(HERE) && $(LOCK) -c requirements.txt --group dev -o requirements-dev.txt
 
-settings: env ## write lib/make/settings.mk anew from lib/retrieve/settings.py
+settings: env ## write lib/make/settings.mk anew from lib/retrieve/settings.py, and the tables of docs/reference
 	@$(TOOL) retrieve.settings >$(HERE)lib/make/.settings.mk && mv $(HERE)lib/make/.settings.mk $(HERE)lib/make/settings.mk
+	@PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)docs/tables.py

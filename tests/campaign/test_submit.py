@@ -15,6 +15,7 @@ import pytest
 
 from retrieve.shards import Shard
 from support import slurm
+from support.pages import documented_keys, keys
 from support.site import HERE, RESULTS, TILES, Site, names
 from support.slurm import Slurm
 from vospace_demo.faults import Fault
@@ -198,7 +199,9 @@ def test_the_shards_of_an_array_do_what_one_process_does_and_each_thing_once(
     }
 
     # What is said to `submit` alone is not for the jobs.
-    jobs = {job["name"]: str(job["number"]) for job in user.json("submit", "GOAL=untar", "SHARDS=3")["jobs"]}
+    told = user.json("submit", "GOAL=untar", "SHARDS=3")
+    assert keys(told) == documented_keys("submit")
+    jobs = {job["name"]: str(job["number"]) for job in told["jobs"]}
     assert list(jobs) == GOALS["untar"]
     assert set(cluster.wait(*jobs.values()).values()) == {"COMPLETED"}, logs(user)
     log = user.directory / f"stamps/mccd/jobs/missing-{jobs['missing']}.log"

@@ -20,6 +20,7 @@ from retrieve.settings import Settings
 from retrieve.stamps.runs import read_runs
 from retrieve.stamps.stamps import Stamps
 from support.listing import lead
+from support.pages import documented_keys, keys
 from support.site import HERE, RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
@@ -188,6 +189,7 @@ def test_watch_of_files_that_are_not_unpacked_ends_when_they_are_here(site: Site
     )
     assert (result.returncode, result.stderr) == (0, "")
     told = json.loads(result.stdout)
+    assert keys(told) == documented_keys("watch")
     assert (told["round"], told["tiles"], told["done"], told["fetched"], told["next"]) == (1, 2, 2, 2, None)
 
 

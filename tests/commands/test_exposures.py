@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.making import ours, refused, tree
-from support.pages import shown_and_printed
+from support.pages import documented_keys, keys, shown_and_printed
 from support.site import Site
 from vospace_demo.faults import Fault
 from vospace_demo.results import DEMO_TILES, EXPOSURE_NAMES, IMAGE_NAMES, exposures_of, make_images, make_patch
@@ -159,6 +159,7 @@ def test_a_tile_whose_header_names_no_exposure_is_told(site: Site, space: VOSpac
     result = site.make("exposures", "HEADERS=yes", "FORMAT=json")
     assert result.returncode == 2
     told = json.loads(result.stdout)
+    assert keys(told) == documented_keys("exposures")
     assert (told["tiles"], told["nameless"], told["unseen"]) == (10, sorted(DEMO_TILES[:2]), [])
     assert f"'CFIS.{DEMO_TILES[1]}.r.fits': something that is no header" in result.stderr
     assert f"{DEMO_TILES[0]}: the header of its image names no exposure" in result.stderr

@@ -11,7 +11,14 @@ from pathlib import Path
 from support.site import HERE, Site
 
 #: The pages with commands, in the order in which a reader would follow them.
-PAGES = ("README.md", "docs/how-to/status.md", "docs/how-to/cluster.md", "docs/how-to/other-products.md")
+PAGES = (
+    "README.md",
+    "docs/how-to/status.md",
+    "docs/how-to/cluster.md",
+    "docs/reference/stamps.md",
+    "docs/reference/json.md",
+    "docs/how-to/other-products.md",
+)
 #: Where its reader has the toolkit.
 PLACE = "/home/you/retrieve"
 #: Stands between the commands in what a shell prints.

@@ -49,7 +49,7 @@ class _Look(NamedTuple):
 
 
 def main(settings: Settings) -> int:
-    """Say what is complete at the source; exit status 0 whatever is, 1 if the container of a product cannot be read."""
+    """Say what is complete there; exit status 0 whatever is, 1 if the container of a product cannot be read."""
     lists, containers, stamps = _begin(settings)
     with stamps.lock(), Recorder("avail", settings, stamps) as run:
         found = _look(lists, containers, stamps, settings)

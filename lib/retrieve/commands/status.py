@@ -18,7 +18,7 @@ from retrieve.wording import share, size, span, table
 
 
 def main(settings: Settings) -> int:
-    """Tell where things stand; exit status 0 wherever they do."""
+    """Tell where things stand; exit status 0 wherever that is."""
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
     stamps.check_listed()
