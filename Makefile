@@ -69,7 +69,7 @@ sync: ## avail, download, untar, missing; a tile that fails does not stop the ot
 demo: env ## the whole flow on an embedded VOSpace, in demo/; needs no account
 	@$(TOOL) vospace_demo.demo
 
-help:     ## these lines
+help:     ## the targets, and the settings that matter most
 help-all: ## each target, also those for who works on the toolkit, and each setting
 help help-all:
 	@$(HELP)

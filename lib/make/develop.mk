@@ -36,6 +36,8 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@cd $(HERE) && $(LOCK) pyproject.toml -o requirements.txt
 	@cd $(HERE) && $(LOCK) -c requirements.txt --group dev -o requirements-dev.txt
 
-settings: env ## write lib/make/settings.mk anew from lib/retrieve/settings.py, and the tables of docs/reference
-	@$(TOOL) retrieve.settings >$(HERE)lib/make/.settings.mk && mv $(HERE)lib/make/.settings.mk $(HERE)lib/make/settings.mk
+MANUAL = share/man/man1/retrieve.1
+settings: env ## write settings.mk, the manual and the tables of docs/reference anew from the code
+	@cd $(HERE) && $(TOOL) retrieve.settings >lib/make/.new && mv lib/make/.new lib/make/settings.mk
 	@PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)docs/tables.py
+	@cd $(HERE) && awk -f lib/make/manual.awk lib/make/settings.mk Makefile $(MANUAL) >$(MANUAL).new && mv $(MANUAL).new $(MANUAL)

@@ -2,7 +2,9 @@
 
 # ---- What cannot be worked with
 GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-UNKNOWN := $(firstword $(filter-out $(SETTINGS) PYTHON $(if $(filter test-again,$(MAKECMDGOALS)),N),$(GIVEN)))
+# By the last of these bash-completion tells Make that it asks for the targets.
+KNOWN   := $(SETTINGS) PYTHON $(if $(filter test-again,$(MAKECMDGOALS)),N) __BASH_MAKE_COMPLETION__
+UNKNOWN := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
 ifneq (,$(filter $(GONE),$(UNKNOWN)))
   $(error $(GONE.$(UNKNOWN)))
 endif

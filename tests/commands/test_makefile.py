@@ -15,7 +15,7 @@ import pytest
 from retrieve import commands
 from retrieve.settings import REMEMBERED, TABLE, Settings
 from support.making import make_newer, ours, read_only, refused, tree
-from support.site import HERE, RESULTS, TILES, Site, names
+from support.site import HERE, RESULTS, TILES, Site, names, shown_by
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
@@ -337,11 +337,6 @@ def test_the_whole_survey_fits_though_no_command_line_could_hold_it(site: Site, 
     assert site.done("download").startswith("70 archives fetched")
     assert sorted((site.directory / "stamps/mccd/stale-download").read_text().split()) == sorted(TILES)
     shutil.rmtree(site.directory / "stamps")  # so many files would keep pytest busy later
-
-
-def shown_by(text: str) -> dict[str, str]:
-    """What help says of each target and setting."""
-    return dict(line.split(None, 1) for line in text.splitlines() if line.startswith("  "))
 
 
 def test_help_shows_what_a_user_needs_on_one_screen_and_writes_nothing(site: Site, vault: str) -> None:

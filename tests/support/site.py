@@ -147,3 +147,8 @@ def environment(home: Path) -> dict[str, str]:
 def names(tile: str, psf: str = "mccd") -> list[str]:
     """Names of the archives of a tile."""
     return [archive_name(product, tile) for product in PRODUCTS_OF[psf]]
+
+
+def shown_by(text: str) -> dict[str, str]:
+    """What help says of each target and setting."""
+    return dict(line.split(None, 1) for line in text.splitlines() if line.startswith("  "))
