@@ -1,5 +1,8 @@
 """How Sphinx makes a site of these pages: `make docs`."""
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 from retrieve import VERSION
 
 project = "retrieve"
@@ -15,4 +18,5 @@ html_theme = "furo"
 html_title = f"retrieve {VERSION}"
 html_show_sphinx = False
 html_copy_source = False
+lexers["crontab"] = TextLexer()
 pygments_dark_style = "github-dark"

@@ -1,4 +1,4 @@
-"""The tables of the reference that the code knows: `make settings` writes them anew, into the pages that have them."""
+"""The tables that the code knows: `make settings` writes them anew, into the pages that have them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieve import commands
+from retrieve.decisions import decide
 from retrieve.settings import TABLE
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +48,14 @@ def statuses() -> Iterator[tuple[str, ...]]:
     for name, module in _commands().items():
         said = re.search(r"exit status (.*?)\.(\s|$)", module.main.__doc__)
         yield f"`{name}`", said[1] if said else "0"
+
+
+def decisions() -> Iterator[tuple[str, ...]]:
+    """Give the truth table of `decide`."""
+    rule = r" {4}=+  =+  =+\n"
+    heading, truth = re.search(f"{rule}(.*?){rule}(.*?){rule}", decide.__doc__, re.DOTALL).groups()
+    for row in (heading + truth).splitlines():
+        yield tuple(re.split(" {2,}", row.strip()))
 
 
 def status() -> Iterator[tuple[str, ...]]:
@@ -102,5 +111,5 @@ def filled(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in HERE.glob("reference/*.md"):
+    for path in HERE.glob("*/*.md"):
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The README is true: the commands that it shows print what it shows."""
+"""The README and its pages are true: the commands that they show print what they show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from support.site import HERE, Site
 
 #: The pages with commands, in the order in which a reader would follow them.
 PAGES = (
+    "docs/tutorial.md",
     "README.md",
     "docs/how-to/status.md",
     "docs/how-to/cluster.md",
@@ -25,18 +26,11 @@ PLACE = "/home/you/retrieve"
 MARK = "---- next ----"
 
 
-def transcript() -> list[tuple[str, str]]:
-    """Each command of the pages' console blocks, and the output shown below it."""
-    text = "".join((HERE / page).read_text() for page in PAGES)
-    lines = [line for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    shown: list[tuple[str, str]] = []
-    for line in lines:
-        if line.startswith("$ "):
-            shown.append((line[2:], ""))
-        else:
-            command, output = shown[-1]
-            shown[-1] = command, f"{output}{line}\n"
-    return shown
+def transcript(page: str) -> list[tuple[str, str]]:
+    """Each command of a page's console blocks, and the output shown below it."""
+    blocks = re.findall(r"```console\n(.*?)```", (HERE / page).read_text(), re.DOTALL)
+    parts = re.split(r"^\$ (.*)\n", "".join(blocks), flags=re.MULTILINE)[1:]
+    return [*zip(parts[::2], parts[1::2], strict=True)]
 
 
 def copy_of_the_checkout(into: Path) -> Path:
@@ -56,25 +50,32 @@ def timeless(output: str) -> str:
     return re.sub(r"[0-9-]{10} [0-9:]{8}Z( +[0-9]+ s)?", "then", output)
 
 
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def test_the_commands_of_the_readme_print_what_it_shows(site: Site) -> None:
     copy_of_the_checkout(site.directory)
     demo = site.run("make", "demo")
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    commands = [command.replace("8443", port) for command, _ in transcript()]
-    server = next(command for command in commands if command.endswith("&"))
-    # Where a reader takes a moment, the script waits for the port.
-    wait = f"for _ in $(seq 2400); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.05; done"
-    script = [f"PYTHON={sys.executable}; export PYTHON", "trap 'kill $server' EXIT"]
-    for command in commands:
-        script += [command, *(["server=$!", wait] if command == server else []), f"echo '{MARK}'"]
+    script = [f"PYTHON={sys.executable}; export PYTHON", "trap 'kill $(jobs -p)' EXIT"]
+    shown, port = [], ""
+    for page in PAGES:
+        for command, output in transcript(page):
+            if command.endswith("&"):
+                port = free_port()
+                # Where a reader takes a moment, the script waits for the port.
+                wait = f"(: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.05"
+                command += f"\nfor _ in $(seq 2400); do {wait}; done"
+            shown.append((page, command.partition("\n")[0], timeless(output)))
+            script += [command.replace("8443", port), f"echo '{MARK}'"]
     result = site.run("bash", "-c", "exec 2>&1; " + "\n".join(script))
     # Scripts for other machines name the port, the Python and the run directory, which is the checkout here.
     printed = result.stdout.replace(f":{port}", ":8443")
     printed = printed.replace(sys.executable, f"{PLACE}/.venv/bin/python").replace(str(site.directory), PLACE)
-    assert [*zip(commands, map(timeless, printed.split(f"{MARK}\n")), strict=False)] == [
-        (command.replace("8443", port), timeless(output)) for command, output in transcript()
-    ]
+    outputs = map(timeless, printed.split(f"{MARK}\n"))
+    assert [(*one[:2], output) for one, output in zip(shown, outputs, strict=False)] == shown
     assert result.returncode == 0
