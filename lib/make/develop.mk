@@ -1,7 +1,7 @@
 # Targets for who works on the toolkit itself.
 
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: version test test-again soak bench bench-short lint docs lock settings
+.PHONY: version test test-again mutants soak bench bench-short lint docs lock settings
 
 version: ## which version this is; needs no Python
 	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
@@ -12,6 +12,11 @@ test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 N ?= 10
 test-again: $(if $(PYTHON),,$(VENV)/dev) ## the tests N times in a row (N=20), half of them on a busy machine, one on one core
 	@cd $(HERE) && lib/make/test-again.sh $(N) $(call quote,$(PY)) -P -m pytest -q -n auto
+
+SEED    ?=
+MODULES ?=
+mutants: $(if $(PYTHON),,$(VENV)/dev) ## is each check of MODULES tested, when it is taken out? SAMPLE=30: so many of them, by SEED
+	@cd $(HERE) && PYTHONPATH=tests $(call quote,$(PY)) -P -m mutants $(SAMPLE:%=--sample %) $(SEED:%=--seed %) $(MODULES)
 
 soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kills, fuzzing, the whole survey
 	@$(PYTEST) -m soak

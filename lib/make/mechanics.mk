@@ -3,7 +3,8 @@
 # ---- What cannot be worked with
 GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 # By the last of these bash-completion tells Make that it asks for the targets.
-KNOWN   := $(SETTINGS) PYTHON $(if $(filter test-again,$(MAKECMDGOALS)),N) __BASH_MAKE_COMPLETION__
+KNOWN   := $(SETTINGS) PYTHON __BASH_MAKE_COMPLETION__ \
+           $(if $(filter test-again,$(MAKECMDGOALS)),N) $(if $(filter mutants,$(MAKECMDGOALS)),SEED MODULES)
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
 ifneq (,$(filter $(GONE),$(UNKNOWN)))
   $(error $(GONE.$(UNKNOWN)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrieve.archives import Archive, LocalFile, Verified
+from retrieve.archives import Archive, Line, LocalFile, Verified
 from retrieve.decisions import (
     DAMAGED,
     EMPTY,
@@ -15,6 +15,7 @@ from retrieve.decisions import (
     Decision,
     Lack,
     decide,
+    expected_md5,
     lack_of,
     md5_may_be_old,
 )
@@ -31,10 +32,9 @@ def at_source(md5: str | None, date: str = NEW) -> Archive:
     return Archive("final_cat_240.290.tgz", 10, md5, date)
 
 
-def as_verified(md5: str | None, date: str, own: str = A) -> Verified:
+def as_verified(md5: str | None, date: str, own: str = A, dated: str | None = None) -> Verified:
     """An archive that was verified, and how it looked then."""
-    archive = at_source(md5, date)
-    return Verified(archive, own, archive.date_ns)
+    return Verified(at_source(md5, date), own, at_source(md5, dated or date).date_ns)
 
 
 def held(date: str, size: int = 10, later_ns: int = 0) -> LocalFile:
@@ -67,6 +67,9 @@ KEEP, HASH, INSPECT, FETCH = Decision.KEEP, Decision.HASH, Decision.INSPECT, Dec
         # Fetched, but killed before the stamp.
         (at_source(A), as_verified(B, OLD, own=B), held(NEW), HASH, HASH),
         (at_source(None), as_verified(None, OLD), held(NEW), INSPECT, INSPECT),
+        # Recorded with the date that is at the source now, but as the content of before.
+        (at_source(A), as_verified(A, OLD, dated=NEW), held(NEW), KEEP, HASH),
+        (at_source(None), as_verified(A, OLD, dated=NEW), held(NEW), INSPECT, INSPECT),
         # No record.
         (at_source(A), None, held(NEW), HASH, HASH),
         (at_source(A), None, held(OLD), HASH, FETCH),
@@ -87,6 +90,7 @@ def test_what_is_done_about_an_archive(
         # Not at the source.
         (None, None, None, NOT_AT_SOURCE, NOT_AT_SOURCE),
         (None, as_verified(A, OLD), None, NOT_AT_SOURCE, NOT_AT_SOURCE),
+        (Line("x", None, None, "-", None, None), None, None, NOT_AT_SOURCE, NOT_AT_SOURCE),
         (Archive("x", 0, None, "-"), as_verified(A, OLD), None, EMPTY, EMPTY),
         (Archive("x", 0, None, "-"), None, held(OLD), None, None),
         (None, None, held(OLD), None, None),
@@ -124,6 +128,23 @@ def test_why_an_archive_lacks_here(
     if wanted is not None and wanted.bytes:
         assert (decide(wanted, verified, here) is KEEP) == (vault is None), "what does not lack is kept"
         assert (decide(wanted, verified, here, md5_may_be_old=True) is KEEP) == (cavern is None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "verified", "md5"),
+    [
+        (at_source(A), None, A),
+        (at_source(None), None, None),
+        # The source knows none, or that of older bytes: what was verified counts.
+        (at_source(None), as_verified(None, NEW), A),
+        (at_source(B), as_verified(B, NEW, own=A), A),
+        # Another content was verified.
+        (at_source(B), as_verified(A, OLD), B),
+        (at_source(None), as_verified(None, OLD), None),
+    ],
+)
+def test_which_md5_a_file_here_should_have(wanted: Archive, verified: Verified | None, md5: str | None) -> None:
+    assert expected_md5(wanted, verified) == md5
 
 
 def test_a_lack_names_two_archives_and_counts_more() -> None:
