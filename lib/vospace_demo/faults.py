@@ -1,7 +1,8 @@
 """Ways for the server to misbehave, each seen on a real VOSpace or on the way to one."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -15,7 +16,7 @@ CONTENT = frozenset({"short", "refuse-range"})
 """Kinds that change how the content of a file is sent."""
 LISTING = frozenset({"cap", "swallow", "repeat", "backwards"})
 """Kinds that change which children a container lists."""
-STATES = frozenset({"latency", "encoding", "stale-md5", "unreadable"})
+STATES = frozenset({"latency", "encoding", "stale-md5", "unreadable", "crowded"})
 """Kinds that describe a node and hold until the faults are cleared; they are not counted down."""
 
 STATUS_TEXT = {
@@ -56,6 +57,8 @@ class Fault:
     encoding     `Content-Encoding: gzip` around nothing, and the property `#encoding` (a state)
     stale-md5    property and Digest are those of other bytes, also where there would be none (a state)
     unreadable   a container that lists nothing and is not `#readable` (a state)
+    crowded      answer `status` while `at` requests are being served; each of these waits until one more is
+                 turned away, at most `seconds` (a state)
     ============ ==========================================================================================
 
     `at` counts the bytes of that answer's body (of the remainder, when a Range was asked for); from the
@@ -105,6 +108,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._crowd, self._inside, self._turned_away = threading.Condition(), 0, 0
         self.replace(())
 
     def replace(self, faults: Iterable[Fault]) -> None:
@@ -150,6 +154,27 @@ class Faults:
             if fault.kind == kind and fault.matches(route, name):
                 return fault
         return None
+
+    @contextmanager
+    def crowd(self, route: str, name: str) -> Iterator[Fault | None]:
+        """Be one of those who are being served; give the fault if that is one too many."""
+        fault = self.state("crowded", route, name)
+        if fault is None:
+            yield None
+            return
+        with self._crowd:
+            self._inside += 1
+            is_too_many, before = self._inside > fault.at, self._turned_away
+            if is_too_many:
+                self._turned_away += 1
+                self._crowd.notify_all()
+            else:
+                self._crowd.wait_for(lambda: self._turned_away > before, fault.seconds)
+        try:
+            yield fault if is_too_many else None
+        finally:
+            with self._crowd:
+                self._inside -= 1
 
     def marks(self, name: str) -> tuple[bool, bool]:
         """Whether a listed node has the states encoding and stale-md5."""

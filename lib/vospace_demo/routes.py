@@ -37,7 +37,12 @@ class Routes(Connection):
             if parts.path.startswith("/control/"):
                 return self.control(parts.path.removeprefix("/control/"))
             self.asked = self.parse(parts.path, parts.query)
-            with self.space.record.request(self.asked.route, self.asked.name):
+            with (
+                self.space.record.request(self.asked.route, self.asked.name),
+                self.space.faults.crowd(self.asked.route, self.asked.name) as too_many,
+            ):
+                if too_many:
+                    raise Refused(too_many.status, self.asked.path)
                 self.serve(self.asked)
         except Refused as error:
             self.refuse(error)
