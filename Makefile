@@ -28,7 +28,7 @@ PYTHON ?=## a Python of yours with the packages of requirements.txt; empty: the 
 # Where the stamps of these products are.
 PLACES = $(if $(findstring {exposure},$(PRODUCTS)),exposures) $(if $(findstring {tile},$(PRODUCTS)),files) $(PSF)
 S     := $(STAMPS)/$(firstword $(PLACES))
-VERBS := avail download untar missing verify link exposures submit watch doctor status manifest report map
+VERBS := avail download untar missing verify link exposures submit watch doctor selftest status manifest report map
 include $(HERE)lib/make/mechanics.mk
 
 # ---- States: the tiles that have a stamp of each kind

@@ -3,6 +3,7 @@
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
 .PHONY: version test test-again mutants soak bench bench-short lint docs lock settings
 
+selftest: ## what does the service of INPUT_PATH do? a few requests that only read; the report holds no secrets
 version: ## which version this is; needs no Python
 	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
 

@@ -173,7 +173,7 @@ class Settings:
     retries: int = _setting("5", "how many times a failed request is made again", _whole)
     rate: float = _setting("", "total bytes per second: 500k, 20M; empty: no limit", _rate)
     headers: bool = _switch("no", "yes: exposures reads the headers of images that are not here at the source")
-    force: bool = _switch("no", "yes: go on although it may not fit, or is beyond the limits of unpacking")
+    force: bool = _switch("no", "yes: go on although it may not fit, or is more than unpacking or selftest allow")
     every: float = _setting("10m", "pause between two rounds of watch: 30s, 10m, 1h", _pause)
     goal: str = _choice("sync", "what submit does on many machines: {}", ("download", "untar", "verify", "sync"))
     shards: int = _setting("4", "in how many shards submit does it, each a job of its own", _count)

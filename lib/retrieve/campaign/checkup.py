@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from retrieve.campaign.make import LOCK, make_command
 from retrieve.errors import RetrieveError, SourceError, Transient, remedy
 from retrieve.host.disk import room
+from retrieve.host.messages import complain, show
 from retrieve.settings import Settings
 from retrieve.source.credentials import find, require_given
 from retrieve.source.opening import open_containers
@@ -39,11 +40,19 @@ _BYTES, _INODES = 1_000_000_000, 10_000
 _DATE_NS = 1_600_000_000_123_456_789
 
 
+#: Of the longest name of a check, in characters.
+_WIDTH = len("certificate")
+_MARKS = {True: "ok", False: "!!", None: "--"}
+
+
 class Check(NamedTuple):
-    """An answer: the subject, whether it is well, and a line with the finding and, if it is not well, the remedy."""
+    """An answer: the subject, whether it is well, and a line with the finding and, if it is not well, the remedy.
+
+    None stands for what was not tried, which the line gives the reason of.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     text: str
 
 
@@ -59,6 +68,11 @@ def examine(settings: Settings) -> Iterator[Check]:
         "container": partial(_containers, hasty),
         **{name: partial(_room, name, getattr(settings, name.lower())) for name in ("STAMPS", "ARCHIVES", "DEST")},
     }
+    return ask(questions)
+
+
+def ask(questions: Mapping[str, Callable[[], Iterator[Check]]]) -> Iterator[Check]:
+    """Ask questions in turn; what goes wrong with one is its answer."""
     for name, question in questions.items():
         try:
             yield from question()
@@ -68,6 +82,21 @@ def examine(settings: Settings) -> Iterator[Check]:
             yield Check(name, False, f"the package '{error.name}' is missing; install what '{LOCK}' lists")
         except OSError as error:
             yield Check(name, False, f"cannot use '{error.filename or name}': {remedy(error)}")
+
+
+def tell(checks: Iterator[Check], settings: Settings) -> int:
+    """Print a line per answer; exit status 1 if something is not well."""
+    told = []
+    for one in checks:
+        told.append(one)
+        if settings.format == "text":
+            # At once: a question to a network that is silent takes its time.
+            print(f"{_MARKS[one.ok]}  {one.name:<{_WIDTH}}  {one.text}", flush=True)
+    ill = sum(one.ok is False for one in told)
+    show(settings, text=[], data={"well": not ill, "checks": [one._asdict() for one in told]})
+    if ill:
+        complain(f"{ill} of {some(len(told), 'check')} not well; the lines with !! say what to do")
+    return 1 if ill else 0
 
 
 def obstacle(directory: Path) -> str:

@@ -88,7 +88,11 @@ class Page:
 
 
 def parse_page(
-    chunks: Iterable[bytes], wanted: Callable[[str], object], seen: Callable[[int], None], after: str = ""
+    chunks: Iterable[bytes],
+    wanted: Callable[[str], object],
+    seen: Callable[[int], None],
+    after: str = "",
+    most: int = 0,
 ) -> Page:
     """Parse a listing while it arrives; see the module's text.
 
@@ -100,6 +104,8 @@ def parse_page(
         Called now and then with the number of nodes that came.
     after
         URI of a node that came with the page before this one and is passed over.
+    most
+        Once more nodes than these have come, no more is read, and nothing is known of the rest; 0 to read all.
 
     Raises
     ------
@@ -115,6 +121,8 @@ def parse_page(
         for chunk in chunks:
             reader.feed(chunk)
             seen(reader.page.count)
+            if most and reader.page.count > most:
+                return reader.page
         return reader.close()
     except etree.XMLSyntaxError as error:
         raise Transient(f"the listing broke off, or is not XML ({error.msg})") from error

@@ -103,6 +103,16 @@ class VOSpace:
             self._open()
         return listing
 
+    def glimpse(self, name: str, limit: int) -> Page:
+        """Look at a page of nodes, from that name on where the service has pages, else from the first node on.
+
+        Of an answer with more nodes no more is read than shows that there are.
+        """
+        with naming(f"cannot list '{self.uri}'", self._service.who), _advising(ListingError):
+            root = self._open()
+            begin = f"{root.uri}/{quote(name)}" if name and self._paged else ""
+            return self._page(root.url, begin, limit, lambda _: True, lambda _: None, "", limit)
+
     def look_up(self, name: str) -> Archive | None:
         """Ask for one node; see `Container`."""
         with naming(f"cannot look up '{name}'", self._service.who), _advising(ListingError):
