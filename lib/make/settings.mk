@@ -26,13 +26,14 @@ EVERY ?= 10m## pause between two rounds of watch: 30s, 10m, 1h
 GOAL ?= sync## what submit does on many machines: download, untar, verify or sync## download untar verify sync
 SHARDS ?= 4## in how many shards submit does it, each a job of its own
 SHARD ?=## 3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task
+ON_EVENT ?=## command that is told, in JSON, of tiles unpacked, runs ended and needs of a person
 SBATCH ?=## more options of sbatch: --partition=comp --time=2:00:00
 CERTFILE ?=## proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem## /
 TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's## /
 INSECURE ?= no## yes: do not verify the server's certificate## yes no
 FORMAT ?= text## json: the result for programs## text json
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress## 0 1 quiet
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE AGAINST TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD SBATCH CERTFILE TOKEN INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE AGAINST TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD ON_EVENT SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

@@ -13,6 +13,10 @@ class SettingError(RetrieveError):
     """A setting has a value that cannot be used."""
 
 
+class Full(RetrieveError):
+    """A disk has no room for what is to come."""
+
+
 class SourceError(RetrieveError):
     """The source of the archives does not give what was asked for."""
 

@@ -180,6 +180,7 @@ class Settings:
     shard: Shard | None = _setting(
         "", "3/16: download, untar or verify that share of the tiles; empty: that of a batch job's task", parse_shard
     )
+    on_event: str = _setting("", "command that is told, in JSON, of tiles unpacked, runs ended and needs of a person")
     sbatch: str = _setting("", "more options of sbatch: --partition=comp --time=2:00:00", _sbatch)
     certfile: str = _place("", "proxy certificate; empty: that of vos, ~/.ssl/cadcproxy.pem")
     token: str = _place("", "file with a bearer token, where no certificate is given; empty: CANFAR_TOKEN's")

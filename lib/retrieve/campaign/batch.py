@@ -14,7 +14,8 @@ from pathlib import Path
 from retrieve.campaign.make import make_command
 from retrieve.errors import RetrieveError
 from retrieve.host.messages import complain
-from retrieve.settings import TABLE, Settings
+from retrieve.host.program import users_environment
+from retrieve.settings import Settings
 
 #: Settings of `make submit` itself, which are not for the jobs.
 _OF_SUBMIT = ("DRYRUN", "FORMAT", "GOAL", "SHARDS", "SBATCH", "SHARD")
@@ -104,7 +105,7 @@ def submit(path: Path, dependency: str) -> str:
     command = ["sbatch", "--parsable", *after, str(path)]
     try:
         done = subprocess.run(
-            command, env=_environment(), check=False, text=True, capture_output=True, timeout=_PATIENCE
+            command, env=users_environment(), check=False, text=True, capture_output=True, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired as error:
         raise RetrieveError(
@@ -130,15 +131,6 @@ def cancel(numbers: list[str]) -> None:
 def _word(name: str, value: str) -> str:
     """Quote a setting for the shell and for Make, which would expand a dollar."""
     return shlex.quote(f"{name}={value.replace('$', '$$')}")
-
-
-def _environment() -> dict[str, str]:
-    """Our environment without the variables of the Make that called us, since jobs inherit it."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in TABLE and name not in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "PYTHON")
-    }
 
 
 def _filled(words: list[str]) -> list[str]:

@@ -34,8 +34,6 @@ _MAKE = (4, 2)
 _APART = 60.0
 #: A service that needs more seconds than this to answer has a problem.
 _PATIENCE = 10.0
-#: With fewer bytes or inodes than these there is hardly room for a tile.
-_BYTES, _INODES = 1_000_000_000, 10_000
 #: A date that no new file has.
 _DATE_NS = 1_600_000_000_123_456_789
 
@@ -223,7 +221,7 @@ def _room(name: str, directory: Path) -> Iterator[Check]:
     free = room(_existing(directory))
     inodes = "" if free.inodes is None else f" and {free.inodes} inodes"
     text = f"'{directory}': {size(free.bytes)}{inodes} free"
-    if free.bytes < _BYTES or (free.inodes is not None and free.inodes < _INODES):
+    if free.scarce:
         yield Check(name, False, f"{text}; make room, or give {name} another directory")
     else:
         yield Check(name, True, text)

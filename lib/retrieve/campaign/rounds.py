@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from retrieve.campaign.make import make_command
 from retrieve.errors import AccessError, RetrieveError, Transient
+from retrieve.host.events import Events
 from retrieve.host.messages import complain, remark
 from retrieve.host.program import Interrupt, sleep
 from retrieve.settings import UNFINISHED, Settings
@@ -80,6 +81,7 @@ class Rounds:
         self.number = 0
         self._settings = settings
         self._stamps = Stamps(settings.stamps, settings.product_set().model)
+        self.events = Events(settings.on_event, self._stamps.directory)
         self._answered = False
         self._without = 0
         self._problem = ""
@@ -135,6 +137,8 @@ class Rounds:
             if not (self._answered or isinstance(error, Transient)):
                 raise
             self._complain(str(error))
+            if isinstance(error, AccessError):
+                self._call_for_help(error)
             return "the source does not answer"
         self._answered, self._problem = True, ""
         return ""
@@ -142,6 +146,7 @@ class Rounds:
     def _wait_for_certificate(self, error: AccessError) -> str:
         """Wait until the certificate was renewed, which its file tells, then ask the source again."""
         self._complain(f"{error}; the watch goes on when that is done")
+        self._call_for_help(error)
         while self._has_expired():
             sleep(min(self._settings.every, _LOOK))
         return self._knock()
@@ -157,6 +162,10 @@ class Rounds:
         if problem != self._problem:
             complain(problem)
         self._problem = problem
+
+    def _call_for_help(self, error: AccessError) -> None:
+        self.events.need("source", str(error))
+        self.events.finish()
 
     def _make(self, target: str, environment: dict[str, str]) -> set[str]:
         """Make a target in some more environment; show the new lines on its stderr, and return all of them."""

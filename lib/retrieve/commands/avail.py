@@ -58,6 +58,9 @@ def main(settings: Settings) -> int:
         found.record.write(found.now, found.listings, found.related)
         _remember(settings)
         data = _show(settings, found, changed)
+        if settings.on_event:
+            ends = [one.access_ends() for one in containers if one.uri not in found.unread]
+            run.events.certificate(min(filter(None, ends), default=None))
         run.result = data | {"sources": [one | {"dangling": len(one["dangling"])} for one in data["sources"]]}
     return 1 if found.unread else 0
 

@@ -41,6 +41,7 @@ def main(settings: Settings) -> int:
         delivery = Delivery(plans, settings, stamps)
         if outlook.fetch.total():
             ends = delivery.access_ends()
+            run.events.certificate(ends)
             remark(settings, outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
         run.status = max(listed, _deliver(delivery, settings, run))
     return run.status
@@ -75,6 +76,8 @@ def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:
         text=[f"{_sum(tally)}; {settings.counted(tally.done)} brought up to date" if todo else "nothing to fetch"],
         data=run.result,
     )
+    if tally.fatal:
+        run.events.need("download", tally.fatal)
     if tally.done == todo:
         return 0
     advice = "run 'make download' again" if tally.again else "see above"

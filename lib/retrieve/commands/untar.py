@@ -25,7 +25,7 @@ def main(settings: Settings) -> int:
         extraction = Extraction(listed_tiles(settings, stamps), stale, settings, stamps)
         tally = extraction.tally
         try:
-            extraction.run(workers)
+            extraction.run(workers, run.events.unpacked)
         except Interrupt as stop:
             stop.line = f"stopped after {some(tally.done, 'tile')}; run 'make untar' again to go on"
             raise

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from retrieve.campaign.checkup import obstacle
 from retrieve.campaign.rounds import Round, Rounds
 from retrieve.errors import SettingError
+from retrieve.host.events import LAST, LIMIT
 from retrieve.host.messages import show
 from retrieve.host.program import Interrupt, sleep
 from retrieve.settings import Settings
@@ -19,7 +20,7 @@ def main(settings: Settings) -> int:
     for directory in (settings.stamps, settings.archives, settings.dest):
         if problem := obstacle(directory):
             raise SettingError(problem)
-    rounds = Rounds(settings)
+    rounds, status = Rounds(settings), 2
     try:
         while not rounds.take().all_done:
             pause = rounds.pause()
@@ -28,9 +29,15 @@ def main(settings: Settings) -> int:
     except Interrupt as stop:
         standing = _standing(rounds, rounds.look(), settings)
         stop.line = f"stopped in round {rounds.number}: {standing}; run 'make watch' again to go on"
+        status = stop.status
         raise
-    _tell(rounds, None, settings)
-    return 0
+    else:
+        status = 0
+        _tell(rounds, None, settings)
+    finally:
+        rounds.events.ended(_standing(rounds, rounds.last, settings), {"verb": "watch", "status": status})
+        rounds.events.finish(LAST if status > 2 else LIMIT)
+    return status
 
 
 def _tell(rounds: Rounds, then: datetime | None, settings: Settings) -> None:

@@ -44,7 +44,7 @@ class Tally:
     again
         An archive failed that another run may bring.
     fatal
-        The delivery was given up: the next archive would have met the same problem.
+        The problem that ended the delivery, since the next archive would have met it, too; empty if none did.
     """
 
     fetched: int = 0
@@ -53,7 +53,7 @@ class Tally:
     done: int = 0
     failed: dict[str, list[str]] = field(default_factory=dict)
     again: bool = False
-    fatal: bool = False
+    fatal: str = ""
 
     @property
     def failures(self) -> int:
@@ -223,8 +223,8 @@ class Delivery:
         """Stop the run: every further archive would fail in the same way. Those already under way fail silently."""
         if not self.tally.fatal:
             self._progress.say(problem)
+            self.tally.fatal = problem
         self.tally.failed.setdefault(tile, []).append(problem)
-        self.tally.fatal = True
         self._stop.set()
 
     def _stamp_if_whole(self, plan: TilePlan) -> None:

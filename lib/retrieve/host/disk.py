@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrieve.archives import LocalFile
-from retrieve.errors import RetrieveError
+from retrieve.errors import Full
 from retrieve.wording import size
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class Room(NamedTuple):
     bytes: int
     inodes: int | None
 
+    @property
+    def scarce(self) -> bool:
+        """Whether there is hardly room for a tile."""
+        return self.bytes < 1_000_000_000 or (self.inodes is not None and self.inodes < 10_000)
+
 
 def room(directory: Path) -> Room:
     """Say what is free on the disk of a directory."""
@@ -87,17 +92,17 @@ def check_room(bytes_: int, files: int, directory: Path, setting: str, about: st
 
     Raises
     ------
-    RetrieveError
+    Full
         With the figures, if they do not fit.
     """
     free = room(directory)
     if bytes_ > free.bytes:
-        raise RetrieveError(
+        raise Full(
             f"not enough space in '{directory}': {about}{size(bytes_)} are needed and {size(free.bytes)} are free; "
             f"make room, give {setting} another directory, or FORCE=yes"
         )
     if free.inodes is not None and files > free.inodes:
-        raise RetrieveError(
+        raise Full(
             f"not enough inodes in '{directory}': {about}{files} are needed and {free.inodes} are free; remove files, "
             f"give {setting} another directory, or FORCE=yes"
         )

@@ -16,12 +16,18 @@ from typing import NoReturn
 
 from retrieve import VERSION
 from retrieve.errors import RetrieveError, remedy
+from retrieve.settings import TABLE, UNFINISHED
 
 #: What asks a program to end: Ctrl-C, `kill` or a batch system, and a terminal that is closed.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds for which the main thread waits at a time. Python notes a signal, and heeds it before its next instruction:
 #: one that comes when a wait is just about to begin does not end that wait.
 HEARING = 1.0
+#: Variables that Make and `bin/retrieve` set for us alone.
+_OURS = {
+    *("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "GNU_MAKE", "COLLECTED", UNFINISHED),
+    *("PYTHON", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUTF8"),
+}
 #: What a run says to its witness before it ends.
 _FAREWELL = b"."
 
@@ -110,6 +116,11 @@ def sleep(seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, HEARING))
+
+
+def users_environment() -> dict[str, str]:
+    """The environment as the user has it, for programs that are not ours."""
+    return {name: value for name, value in os.environ.items() if name not in TABLE and name not in _OURS}
 
 
 def _stop(number: int, _: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,11 +61,11 @@ class Tally:
         """Number of tiles that were not tried, since the disk was full."""
         return self.tiles - self.done - len(self.failed)
 
-    def count(self, outcome: TileOutcome) -> None:
-        """Count the outcome of a tile."""
+    def count(self, outcome: TileOutcome) -> bool:
+        """Count the outcome of a tile, and say whether it is unpacked as it shall be."""
         if outcome.problem:
             self.failed[outcome.tile] = outcome.problem
-            return
+            return False
         if outcome.refused or outcome.lacking:
             self.failed[outcome.tile] = "; ".join(outcome.refused + outcome.lacking)
         else:
@@ -77,6 +77,7 @@ class Tally:
         self.half_ended += outcome.half_ended
         self.loose_ends += outcome.loose_ends
         self.lacking += len(outcome.lacking) + len(outcome.empty)
+        return outcome.tile not in self.failed
 
     def lines(self, destination: Path) -> Iterator[str]:
         """Write it for people."""
@@ -141,7 +142,7 @@ class Extraction:
         """Estimate the files and bytes to be unpacked."""
         return need(self._jobs)
 
-    def run(self, workers: Workers) -> None:
+    def run(self, workers: Workers, unpacked: Callable[[str], None] = lambda _: None) -> None:
         """Unpack the tiles; what fails is in the tally, and said at once.
 
         Raises
@@ -158,7 +159,8 @@ class Extraction:
                     progress.advance(1)
                     for line in filter(None, (outcome.problem, *outcome.refused, *outcome.lacking, *outcome.empty)):
                         progress.say(line)
-                    self.tally.count(outcome)
+                    if self.tally.count(outcome) and outcome.tile not in self.tally.to_redo:
+                        unpacked(outcome.tile)
             if not self._keep:
                 self._free()
             elif not self._settings.keep:

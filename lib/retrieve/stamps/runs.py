@@ -14,7 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from retrieve import VERSION
-from retrieve.errors import remedy
+from retrieve.errors import AccessError, Full, remedy
+from retrieve.host.disk import room
+from retrieve.host.events import LAST, LIMIT, Events
 from retrieve.host.messages import complain
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
@@ -33,7 +35,7 @@ _DID = {
     "verify": ("tiles", "", "verified"),
 }
 #: Settings that may lead to credentials, and are not recorded.
-_PRIVATE = ("CERTFILE", "TOKEN", "SBATCH")
+_PRIVATE = ("CERTFILE", "TOKEN", "SBATCH", "ON_EVENT")
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,13 @@ class Run:
             text.append(f"{some(len(self.failed), unit)} failed")
         return "; ".join(["stopped", *text] if self.status >= 128 else text)
 
+    def data(self) -> dict[str, Any]:
+        """Write it for programs."""
+        return vars(self) | {"begin": self.begin.isoformat(timespec="milliseconds")}
+
     def line(self) -> str:
         """Write it as a line of the record."""
-        return json.dumps(vars(self) | {"begin": self.begin.isoformat(timespec="milliseconds")}) + "\n"
+        return json.dumps(self.data()) + "\n"
 
     @classmethod
     def parse(cls, line: str) -> Run:
@@ -107,7 +113,7 @@ class Run:
 
 
 class Recorder:
-    """Records a run when it ends, as a context within the lock of its stamps.
+    """Records a run when it ends, and tells `ON_EVENT` so, as a context within the lock of its stamps.
 
     Attributes
     ----------
@@ -115,6 +121,8 @@ class Recorder:
         Exit status of the run.
     result
         What came of it, as `Run` has it; the problems of a tile may be one text or several.
+    events
+        Tells what else happens in the run.
     """
 
     def __init__(self, verb: str, settings: Settings, stamps: Stamps) -> None:
@@ -123,6 +131,7 @@ class Recorder:
         self._verb = verb
         self._settings = settings
         self._stamps = stamps
+        self.events = Events(settings.on_event, stamps.directory)
 
     def __enter__(self) -> Recorder:
         self._begin, self._clock = datetime.now(UTC), time.monotonic()
@@ -139,22 +148,38 @@ class Recorder:
         elif error is not None:
             self.status = 2
             result["error"] = _bounded(str(error))
-        self._append(result)
+        run = self._run(result)
+        self._append(run)
+        if isinstance(error, AccessError | Full):
+            self.events.need("disk" if isinstance(error, Full) else "source", str(error))
+        self._look_at_disks()
+        self.events.ended(run.outcome(), run.data())
+        self.events.finish(LAST if isinstance(error, Interrupt) else LIMIT)
 
-    def _append(self, result: dict[str, Any]) -> None:
-        shard = self._settings.shard
-        path = self._stamps.directory / f"runs{shard.suffix if shard else ''}.jsonl"
-        run = Run(
+    def _look_at_disks(self) -> None:
+        for name, directory in ("ARCHIVES", self._settings.archives), ("DEST", self._settings.dest):
+            with suppress(OSError):  # it is not there
+                if room(directory).scarce:
+                    self.events.need(
+                        "disk", f"the disk of '{directory}' is nearly full; make room, or give {name} another directory"
+                    )
+
+    def _run(self, result: dict[str, Any]) -> Run:
+        return Run(
             self._verb,
             self._begin,
             round(time.monotonic() - self._clock, 3),
             self.status,
-            str(shard or ""),
+            str(self._settings.shard or ""),
             {name: value for name, value in self._settings.telling().items() if name not in _PRIVATE},
             {state: self._stamps.count(state) for state in (AVAILABLE, INCOMPLETE, DOWNLOADED, EXTRACTED)},
             result,
             VERSION,
         )
+
+    def _append(self, run: Run) -> None:
+        shard = self._settings.shard
+        path = self._stamps.directory / f"runs{shard.suffix if shard else ''}.jsonl"
         try:
             _append_line(path, run.line().encode())
         except OSError as problem:
