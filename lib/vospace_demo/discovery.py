@@ -47,6 +47,10 @@ CAPABILITIES = {
 }
 
 
+#: Those whose address is asked for as it is; to the others a path is added. `canfar data` tells them apart.
+WHOLE = ("capabilities", "availability", "synctrans")
+
+
 def registry(url: str) -> str:
     """Return the registry: under CADC's names, and under those used with LOCAL_VOSPACE_WEBSERVICE."""
     return "".join(
@@ -61,7 +65,8 @@ def capabilities(url: str, service: Service) -> str:
     methods = "".join(f"<securityMethod{method}/>" for method in SECURITY_METHODS)
     rows = "\n".join(
         f'<capability standardID="{identifier}"><interface xsi:type="vs:ParamHTTP" role="std">'
-        f'<accessURL use="base">{url}/{service.name}/{path}</accessURL>{methods}</interface></capability>'
+        f'<accessURL use="{"full" if path in WHOLE else "base"}">{url}/{service.name}/{path}</accessURL>'
+        f"{methods}</interface></capability>"
         for identifier, path in CAPABILITIES.items()
     )
     return (
