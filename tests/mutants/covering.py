@@ -6,7 +6,11 @@ test of the suite might fail.
 
 from __future__ import annotations
 
+_BAD_DISK = "delivery/test_local_faults.py::test_a_disk_that_fails_leaves_nothing_that_is_not_on_it"
+
 #: By module below `lib/retrieve`, in the order in which `make mutants` takes them.
 COVERED_BY = {
     "decisions.py": "words/test_decisions.py",
+    "delivery/transfer.py": "delivery/test_transfer.py",
+    "delivery/part.py": f"delivery/test_part.py delivery/test_transfer.py host/test_on_disk.py {_BAD_DISK}",
 }
