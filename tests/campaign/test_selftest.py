@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,12 +36,38 @@ def first(container: Path) -> list[str]:
     return sorted(path.name for path in container.iterdir())[: limits.PAGE]
 
 
+@pytest.fixture(scope="module")
+def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VOSpace]:
+    """One space for all of these tests: what they add to it are containers of their own."""
+    root = tmp_path_factory.mktemp("served")
+    shutil.copytree(made, root, dirs_exist_ok=True)
+    with VOSpace(root) as space:
+        yield space
+
+
+@pytest.fixture
+def space(served: VOSpace) -> VOSpace:
+    """That space, as if it were new."""
+    served.clear_faults()
+    served.forget()
+    served.tree.private = frozenset()
+    return served
+
+
+@pytest.fixture
+def container(space: VOSpace) -> Path:
+    """The container in it."""
+    return Path(space.tree.root) / RESULTS
+
+
 @pytest.fixture
 def here(site: Site, space: VOSpace, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The run directory of a user with a list of tiles, where this process is led."""
     site.environment |= space.environment()
     site.list_tiles(*TILES)
     lead(site, monkeypatch)
+    # No more connections than tell something; `make` makes all of them.
+    monkeypatch.setattr(limits, "AT_ONCE", limits.AT_ONCE[:1])
     return site
 
 
@@ -197,11 +225,11 @@ def test_more_requests_at_once_than_it_answers_are_told(
 
 def test_no_more_is_read_than_there_is_leave_for(here: Site, vault: str, space: VOSpace, container: Path) -> None:
     length = limits.LEAVE // 3 + 1
-    directory = container / "large"
+    directory = container.parent / "large"
     directory.mkdir()
     with (directory / f"final_cat_{TILES[0]}.tgz").open("wb") as file:
         file.truncate(length)
-    status, told = tried(f"INPUT_PATH={vault}/large")
+    status, told = tried(f"INPUT_PATH={vault.removesuffix(NODE)}large")
     assert status == 0
     assert {name: text for name, (mark, text) in told.items() if mark == "--" and name in READ} == {
         "MD5": "not tried: no file is read",
@@ -213,17 +241,17 @@ def test_no_more_is_read_than_there_is_leave_for(here: Site, vault: str, space: 
     )
     assert told["files"] == ("--", f"{text}10.0 MB")
     assert space.requests().bytes.total() == 0
-    tried(f"INPUT_PATH={vault}/large", "FORCE=yes")
+    tried(f"INPUT_PATH={vault.removesuffix(NODE)}large", "FORCE=yes")
     assert space.requests().bytes.total() == length + (length - length // 2) + limits.PIECE
 
 
 def test_links_are_followed_and_read(here: Site, at: str, space: VOSpace, container: Path) -> None:
-    directory = container / "links"
+    directory = container.parent / at.partition(":")[0]
     directory.mkdir()
     (directory / "a.tgz").write_bytes(b"a file")
     (directory / "b.tgz").symlink_to("a.tgz")
     (directory / "c.tgz").symlink_to("nowhere.tgz")
-    _, told = tried(f"INPUT_PATH={at}/links", "TILES=240.290")
+    _, told = tried(f"INPUT_PATH={at.removesuffix(NODE)}{directory.name}", "TILES=240.290")
     assert told["links"] == ("ok", "1 of 2 links followed to a file: links count as the files that they lead to")
     assert told["paging"] == ("ok", "3 nodes in all, and no more pages: it is listed whole")
     assert told["files"][1].startswith("2 files to read, ")
@@ -249,11 +277,12 @@ def test_the_report_can_be_sent_to_others(
 ) -> None:
     user, token = "astrid", "s3cr3t-t0k3n"
     home = Path(site.environment["HOME"]).rename(site.directory.parent / user)
-    container.rename(Path(space.tree.root) / user)
+    shutil.copytree(container, Path(space.tree.root) / user)
     space.tree.private = frozenset([user])
     site.environment |= space.environment() | {"HOME": str(home)}
     lead(site, monkeypatch)
     monkeypatch.setenv("USER", user)
+    monkeypatch.setattr(limits, "AT_ONCE", limits.AT_ONCE[:1])
     good = space.client_certificate(home / "my.pem")
     old = space.client_certificate(home / "old.pem", datetime.now(UTC) - timedelta(days=1))
     (home / "token").write_text(token)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from retrieve.commands import verify
+from retrieve.errors import RetrieveError
+from retrieve.settings import Settings
 from support.site import HERE, TILES, Site, environment, names
 from vospace_demo.results import make_many
 
@@ -44,9 +49,8 @@ def test_a_copy_is_proved(against: str, copied: Site) -> None:
     for name in ("begun.tgz.0.part", ".hidden", "MD5SUMS", "manifest.ecsv"):
         (copied.directory / "copy" / name).write_text("no archive")
     words = ("verify", "ARCHIVES=copy", f"AGAINST={against}")
-    told = f"14 archives compared with '{against}': 14 the same\n"
-    assert copied.done(*words) == told
     every = sorted(name for tile in TILES[:2] for name in names(tile))
+    told = f"14 archives compared with '{against}': 14 the same\n"
     assert copied.done(*words, "V=1") == "".join(f"= copy/{name}\n" for name in every) + told
 
 
@@ -72,16 +76,18 @@ def test_each_difference_of_two_places_has_its_line(against: str, copied: Site) 
     assert sorted(lines) == sorted(expected)
     assert last == f"15 archives compared with '{against}': 11 the same, 1 not here, 1 only here, 2 other"
     assert result.stderr.startswith(f"'copy' and '{against}' differ in 4 archives; copy what differs again\n")
-    result = copied.run(str(HERE / "bin/retrieve"), "verify", "ARCHIVES=copy", f"AGAINST={against}", "DRYRUN=yes")
-    assert (result.returncode, result.stdout.splitlines()) == (1, [*lines, last])
     assert copied.files(".") == before
 
 
 def test_an_archive_that_cannot_be_read_is_told_and_the_others_are_compared(copied: Site) -> None:
+    """In a dry run as well, since nothing is changed."""
     path = copied.directory / "copy" / SILENT
     path.unlink()
     path.symlink_to("/proc/self/mem")  # a regular file that answers with an error, to root as well
-    found = copied.json("verify", "ARCHIVES=copy", "AGAINST=MD5SUMS")
+    words = ("verify", "ARCHIVES=copy", "AGAINST=MD5SUMS", "DRYRUN=yes", "FORMAT=json")
+    result = copied.run(str(HERE / "bin/retrieve"), *words)
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
     assert found["findings"] == [{"sign": "!", "path": f"copy/{SILENT}", "why": "input/output error"}]
     assert (found["archives"], found["same"], found["against"]) == (14, 13, "MD5SUMS")
 
@@ -93,6 +99,14 @@ def test_lists_of_other_tools_count_by_the_names_of_the_files(copied: Site) -> N
         assert told == "14 archives compared with 'copy/sums.txt': 14 the same\n", command
 
 
+def refused(site: Site, *words: str) -> str:
+    """Compare in this very process what must be refused before anything is read; return the line."""
+    with chdir(site.directory), pytest.raises(RetrieveError) as caught:
+        verify.main(Settings.parse(words))
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -101,7 +115,7 @@ def test_lists_of_other_tools_count_by_the_names_of_the_files(copied: Site) -> N
         ("no sum", "its line 1 is none of md5sum"),
         (f"{'0' * 32}  a/x.tgz\n{'1' * 32}  b/x.tgz\n", "it names 'x.tgz' twice, with another MD5"),
         (
-            "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: archive, datatype: string}\narchive\n",
+            "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: bytes, datatype: int64}\nbytes\n1\n",
             "it is no whole manifest",
         ),
     ],
@@ -110,10 +124,8 @@ def test_a_list_that_cannot_be_used_is_refused(text: str | None, problem: str, s
     (site.directory / "archives").mkdir()
     if text is not None:
         (site.directory / "list").write_text(text)
-    result = site.make("verify", "AGAINST=list")
     remedy = "give AGAINST a manifest, an MD5SUMS or a directory"
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.splitlines()[0] == f"cannot read 'list': {problem}; {remedy}"
+    assert refused(site, "AGAINST=list") == f"cannot read 'list': {problem}; {remedy}"
 
 
 def test_a_manifest_that_was_cut_is_no_proof(copied: Site) -> None:
@@ -124,8 +136,7 @@ def test_a_manifest_that_was_cut_is_no_proof(copied: Site) -> None:
         (text[:-1].rpartition("\n")[0], "has 13 of its 14 lines"),
     ):
         path.write_text(cut)
-        result = copied.make("verify", "AGAINST=manifest.ecsv")
-        assert result.stderr.startswith(f"cannot read 'manifest.ecsv': it {problem}; ")
+        assert refused(copied, f"AGAINST={path.name}").startswith(f"cannot read 'manifest.ecsv': it {problem}; ")
 
 
 @pytest.mark.parametrize(
@@ -133,23 +144,19 @@ def test_a_manifest_that_was_cut_is_no_proof(copied: Site) -> None:
     [
         (("AGAINST=copy/../archives",), "bad value AGAINST='copy/../archives'; give another directory than ARCHIVES"),
         (("ARCHIVES=nowhere", "AGAINST=copy"), "there is no directory 'nowhere'; give ARCHIVES the one to compare"),
-        (
-            ("ARCHIVES=none", "AGAINST=none2"),
-            "no archives in 'none' nor in 'none2'; give ARCHIVES and AGAINST other places",
-        ),
+        (("AGAINST=copy",), "no archives in 'archives' nor in 'copy'; give ARCHIVES and AGAINST other places"),
     ],
 )
 def test_places_that_prove_nothing_are_refused(words: tuple[str, ...], problem: str, site: Site) -> None:
-    for name in ("archives", "copy", "none", "none2"):
+    for name in ("archives", "copy"):
         (site.directory / name).mkdir()
-    result = site.make("verify", *words)
-    assert (result.returncode, result.stderr.splitlines()[0]) == (2, problem)
+    assert refused(site, *words) == problem
 
 
 def test_shards_share_the_archives_among_them_and_a_sample_is_a_part_of_them(copied: Site) -> None:
     shares = [
-        copied.done("verify", "ARCHIVES=copy", "AGAINST=MD5SUMS", f"SHARD={i}/3", "V=1").splitlines()[:-1]
-        for i in (1, 2, 3)
+        copied.done("verify", "ARCHIVES=copy", "AGAINST=MD5SUMS", f"SHARD={i}/2", "V=1").splitlines()[:-1]
+        for i in (1, 2)
     ]
     assert all(shares)
     assert sorted(line for share in shares for line in share) == [
