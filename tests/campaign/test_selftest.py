@@ -178,6 +178,17 @@ def test_pages_that_the_server_cuts_short_are_told_and_followed(here: Site, vaul
     assert told["paging"] == ("ok", "pages of 7 nodes, though 20 were asked for, follow one another: it can be listed")
 
 
+def test_of_a_large_container_no_more_is_read_than_a_glimpse(here: Site, at: str, space: VOSpace) -> None:
+    directory = Path(space.tree.root) / f"many-{at[:3]}"
+    directory.mkdir()
+    for number in range(1000):
+        (directory / f"{number}.txt").touch()
+    # Where Cavern's one document goes on, nothing comes for ten minutes.
+    space.fault(Fault("stall", route="nodes", node=directory.name, count=-1, at=300_000, seconds=600))
+    words = f"INPUT_PATH={at.partition(':')[0]}:{directory.name}", "TILES=240.290", "DRYRUN=yes", "TIMEOUT=5"
+    assert broken(*words) == {}
+
+
 #: A fault of the files, the service that has it, what is not kept then, and what is said of it first.
 FILES = [
     (Fault("flip", route="storage", count=1), "vos", {"MD5"}, r"'\S+' came with another MD5 than the service says; "),
