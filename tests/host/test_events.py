@@ -98,7 +98,9 @@ def test_a_command_that_does_not_end_is_killed_and_not_called_again(
     assert capsys.readouterr().err == f"{problem}try the command by hand\n"
 
 
-def test_tiles_are_told_every_ten_seconds_at_most_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_told_every_ten_seconds_at_most_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     now = 0.0
     told_ = Events("cat >>events.jsonl", tmp_path, lambda: now)
@@ -182,7 +184,7 @@ def test_the_commands_of_the_page_work(site: Site, vault: str) -> None:
     bin_ = site.directory / "bin"
     bin_.mkdir()
     for name in "mail", "curl":
-        (bin_ / name).write_text(f"#!/bin/sh\necho \"$@\" >>{name}.log\ncat >>{name}.log\n")
+        (bin_ / name).write_text(f'#!/bin/sh\necho "$@" >>{name}.log\ncat >>{name}.log\n')
         (bin_ / name).chmod(0o755)
     site.environment["PATH"] = f"{bin_}:{site.environment['PATH']}"
     scripts = re.findall(r"```sh\n(#!/bin/sh\n.*?)```", page, re.DOTALL)

@@ -13,4 +13,6 @@ COVERED_BY = {
     "decisions.py": "words/test_decisions.py",
     "delivery/transfer.py": "delivery/test_transfer.py",
     "delivery/part.py": f"delivery/test_part.py delivery/test_transfer.py host/test_on_disk.py {_BAD_DISK}",
+    "stamps/stamps.py": "stamps/test_stamps.py host/test_on_disk.py",
+    "stamps/lines.py": "stamps/test_stamps.py",
 }

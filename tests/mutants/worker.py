@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.site import Snapshots
 
 #: A test that takes longer hangs, and so does a command that works so long, in seconds.
-LIMIT = 60
+LIMIT = 40
 # Before pytest takes the standard files for itself.
 _QUESTIONS, _ANSWERS = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
 

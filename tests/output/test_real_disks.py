@@ -7,33 +7,18 @@ import shutil
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from retrieve.host.disk import sync_directory
+from support.disks import mounted, of_whole_seconds
 from support.site import HERE, Site
 from support.tar_making import MTIME, downloaded, fits, member, packed
 from vospace_demo.results import make_archives, make_many
 
 ACL = "system.posix_acl_default"
-
-
-@contextmanager
-def mounted(place: Path, *options: str) -> Iterator[Path]:
-    """Mount something somewhere; the test is skipped where that is not allowed."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    place.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(["mount", *options, str(place)], capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"this machine mounts nothing here: {result.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 MEMORY = ("-t", "tmpfs", "tmpfs")
@@ -176,24 +161,6 @@ def test_what_cannot_be_removed_is_named(site: Site) -> None:
     (site.directory / "output/.unpacking").write_text("in the way")
     downloaded(site, {"logs_100.300.tgz": packed(member("output/z"))}, {"logs_100.300.tgz": MTIME + 1})
     assert "'output/.unpacking/mccd/100.300" in site.make("untar").stderr
-
-
-@contextmanager
-def of_whole_seconds(place: Path, image: Path) -> Iterator[Path]:
-    """An ext2 whose inodes have no room for more than seconds."""
-    if not shutil.which("mkfs.ext2", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
-        pytest.skip("'mkfs.ext2' is not here; install Debian's package 'e2fsprogs'")
-    image.write_bytes(b"")
-    os.truncate(image, 8 << 20)
-    command = ["/usr/sbin/mkfs.ext2", "-q", "-I", "128", str(image)]
-    subprocess.run(command, check=True, capture_output=True)
-    with mounted(place, "-o", "loop", str(image)):
-        probe = place / "probe"
-        probe.touch()
-        os.utime(probe, ns=(0, 1_500_000_000))
-        assert probe.stat().st_mtime_ns == 1_000_000_000
-        probe.unlink()
-        yield place
 
 
 def test_where_a_disk_keeps_whole_seconds_nothing_is_fetched_again(site: Site, tmp_path: Path) -> None:

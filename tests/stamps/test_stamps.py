@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from retrieve.archives import Archive, Line, LocalFile, Verified
+from retrieve.errors import RetrieveError
 from retrieve.stamps.inventory import held_or_freed, is_here
 from retrieve.stamps.lines import read_stamp
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps
+from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps, newest
+from support.disks import of_whole_seconds
 
 DATE, DATE_NS = "2021-08-05T11:25:32.123", 1_628_162_732_123_000_000
 LATER, LATER_NS = "2021-08-06T09:00:01.5", 1_628_240_401_500_000_000
@@ -148,3 +150,40 @@ def test_a_file_where_the_stamps_should_be_is_not_taken_for_no_stamps(tmp_path: 
     (stamps.directory / AVAILABLE).touch()
     with pytest.raises(NotADirectoryError, match=AVAILABLE):
         stamps.tiles(AVAILABLE)
+
+
+def test_a_stamp_is_as_old_as_the_newest_of_its_archives() -> None:
+    assert Stamp(SOURCE, (FIRST, SECOND, THIRD)).date_ns == LATER_NS
+    assert Stamp(SOURCE, (), (ONE,)).date_ns == 0
+    assert (newest([1, None, 3, 2]), newest([None]), newest([])) == (3, None, None)
+
+
+def test_what_is_known_of_a_state_is_told_without_the_stamps_that_are_being_written(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    with pytest.raises(RetrieveError, match="nothing was listed yet; run 'make avail'"):
+        stamps.check_listed()
+    assert (stamps.jobs(), stamps.tiles(AVAILABLE), stamps.count(AVAILABLE)) == ([], {}, 0)
+    for tile in ("182.308", "182.308_183.308"):
+        assert stamps.mtime_ns(AVAILABLE, tile) is None
+        stamps.write(AVAILABLE, tile, AVAILABLE_TEXT, LATER_NS)
+        assert stamps.mtime_ns(AVAILABLE, tile) == LATER_NS
+    (stamps.directory / AVAILABLE / ".184.308_185.308").touch()
+    stamps.listing.touch()
+    stamps.check_listed()
+    assert stamps.jobs() == ["182.308_183.308"]
+    assert stamps.tiles(AVAILABLE) == {"182.308": LATER_NS, "182.308_183.308": LATER_NS}
+    assert stamps.count(AVAILABLE) == 2
+
+
+def test_a_changed_stamp_is_newer_however_coarse_the_dates_of_a_disk_are(tmp_path: Path) -> None:
+    fine = Stamps(tmp_path, "mccd")
+    assert fine.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS, above_ns=DATE_NS) > DATE_NS
+    assert fine.write(AVAILABLE, "182.308", AVAILABLE_TEXT, LATER_NS, above_ns=DATE_NS) == LATER_NS
+    second = DATE_NS // 10**9 * 10**9
+    with of_whole_seconds(tmp_path / "disk", tmp_path / "image") as disk:
+        coarse = Stamps(disk, "mccd")
+        assert coarse.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS) == second
+        assert coarse.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS, above_ns=second) == second + 10**9
+        # The last that it can tell.
+        with pytest.raises(RetrieveError, match=r"cannot set the date of '.*182\.308': its file system keeps no modif"):
+            coarse.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS, above_ns=(2**31 - 1) * 10**9)
