@@ -1,0 +1,118 @@
+"""Each command on a page is one: it is run, or where it cannot be run here, its options and settings are looked up.
+
+What is in a console block is run, and prints what is shown: `test_readme`, `test_exposures` and `test_jobs` do so. What
+is in an sh block, or in the text, is only looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from commands.test_readme import PAGES
+from retrieve.settings import Settings
+from support.site import HERE, Site
+from tables import development, targets
+
+#: Pages whose commands are run, each in the tests of its subject, beside those of `test_readme`.
+RUN_ELSEWHERE = {"docs/how-to/images.md", "docs/how-to/jobs.md"}
+TEXTS = {
+    str(page.relative_to(HERE)): page.read_text()
+    for page in sorted([*HERE.glob("docs/**/*.md"), HERE / "README.md", HERE / "CONTRIBUTING.md"])
+}
+#: Programs that are not on every machine; their options are looked at where they are.
+ELSEWHERE = {"canfar", "sbatch"}
+#: Programs of the toolkit and of its client, with options that `-h` tells.
+OURS = {"cadc-get-cert", "canfar_avail_results", "canfar_download_results", "untar_results", "vospace-demo"}
+TARGETS = {row[0].strip("`") for row in [*targets(), *development()]}
+
+
+def commands(text: str) -> Iterator[str]:
+    """Lines of the sh blocks of a page, and what is in its text as code and begins with the name of a program."""
+    for block in re.findall(r"```sh\n(?!#!)(.*?)```", text, re.DOTALL):
+        yield from (line for line in block.replace("\\\n", "").splitlines() if line and not line.startswith("#"))
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for code in re.findall(r"`([^`]+)`", outside):
+        words = code.split()
+        if words[1:] and Path(words[0]).name in {"make", *ELSEWHERE, *OURS}:
+            yield " ".join(words)
+
+
+@cache
+def help_of(program: str) -> str:
+    """What a program says of its options; nothing where it is not."""
+    found = next(
+        (path for path in (HERE / "bin" / program, Path(sys.executable).parent / program) if path.exists()), ""
+    )
+    if path := found or shutil.which(program):
+        return subprocess.run([path, "--help"], capture_output=True, text=True, timeout=60).stdout
+    assert program in ELSEWHERE
+    return ""
+
+
+def check(command: str) -> None:
+    """Fail if there is no such target, setting, value or option."""
+    path, *words = shlex.split(command)
+    program = Path(path).name
+    if program == "make":
+        check_make(words)
+        return
+    if path == ".":
+        assert Path(words[0].replace("path/to", str(HERE))).is_file()
+        return
+    assert program in ELSEWHERE | OURS, "a program that nobody knows how to check"
+    words, more = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    if text := help_of(program):
+        options = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+        assert options <= set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", text))
+    if more:
+        check(shlex.join(more))
+
+
+def check_make(words: list[str]) -> None:
+    """Look at the words of a `make`, of whose own options there are few on the pages."""
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        assert option in ("-s", "-n", "-t", "-C", "-f", "-j8") or option.startswith("-j"), option
+        if option in ("-C", "-f"):
+            words.pop(0)
+    settings = [word for word in words if "=" in word and word not in ("NAME=value", "N=20")]
+    assert {word for word in words if "=" not in word} <= TARGETS | {"TARGET"}
+    Settings.parse(word.replace("…", "x") for word in settings if not word.startswith("PYTHON="))
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_each_command_that_is_not_run_here_has_what_it_is_given(page: str) -> None:
+    for command in commands(TEXTS[page]):
+        try:
+            check(command)
+        except Exception as problem:
+            raise AssertionError(f"'{command}' in {page}: {problem}") from problem
+
+
+def test_each_script_is_one() -> None:
+    for text in TEXTS.values():
+        for script in re.findall(r"```sh\n(#!.*?)```", text, re.DOTALL):
+            subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_each_page_with_a_console_is_run() -> None:
+    assert {page for page, text in TEXTS.items() if "```console" in text} == {*PAGES} | RUN_ELSEWHERE
+
+
+def test_the_line_for_cron_says_nothing_when_all_is_well(site: Site, vault: str) -> None:
+    line = re.search(r"```crontab\n.*\n(.*)\n```", TEXTS["docs/how-to/cron.md"])[1]
+    *times, command = line.split(maxsplit=5)
+    assert all(re.fullmatch(r"\d+|\*", one) for one in times)
+    site.begin("unpacked", vault)
+    command = command.replace("/home/you/run", str(site.directory)).replace("/home/you/retrieve", str(HERE))
+    result = site.run("sh", "-c", command)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
