@@ -67,11 +67,11 @@ sync: ## avail, download, untar, missing; a tile that fails does not stop the ot
 	@$(MAKE) -f $(THIS) -k download untar missing
 
 demo: env ## the whole flow on an embedded VOSpace, in demo/; needs no account
-	@$(TOOL) vospace_demo.demo
+	@$(TOOL) vospace_demo.demo $(CALLED)
 
 help:     ## the targets, and the settings that matter most
-help-all: ## each target, also those for who works on the toolkit, and each setting
+help-all: ## all targets and all settings
 help help-all:
 	@$(HELP)
 
-include $(HERE)lib/make/develop.mk
+include $(HERE)lib/make/$(KIND).mk

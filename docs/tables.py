@@ -30,7 +30,7 @@ def settings() -> Iterator[tuple[str, ...]]:
 def targets() -> Iterator[tuple[str, ...]]:
     """Give each target with the text behind its ``##`` in the Makefile, and whether it has a dry run."""
     yield "target", "what it does", "`DRYRUN=yes`"
-    for name, text in _targets("Makefile"):
+    for name, text in [*_targets("Makefile"), *_targets("lib/make/mechanics.mk")]:
         dry = name == "sync" or hasattr(_commands().get(name), "foretell")
         yield f"`{name}`", text, "yes" if dry else ""
 

@@ -1,11 +1,19 @@
-# Targets for who works on the toolkit itself.
+# What only a checkout has: a Python environment of its own, and targets for who works on the toolkit itself.
 
+CALLED := make
+
+# ---- The packages, in exactly the versions of the lock files; made again when these change
+VENV := $(HERE).venv
+OWN  := $(VENV)/bin/python
+env: $(if $(PYTHON),,$(VENV)/run)
+$(VENV)/run: $(HERE)requirements.txt
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+$(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
+	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+
+# ---- Targets
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: version test test-again mutants soak bench bench-short lint docs lock settings
-
-selftest: ## what does the service of INPUT_PATH do? a few requests that only read; the report holds no secrets
-version: ## which version this is; needs no Python
-	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
+.PHONY: test test-again mutants soak bench bench-short lint docs wheel lock settings
 
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 	@$(PYTEST) -n auto
@@ -36,6 +44,9 @@ lint: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's style
 docs: $(if $(PYTHON),,$(VENV)/dev) ## the pages of docs/ as a site, in docs/_build; a warning or a dead link is an error
 	@$(TOOL) sphinx -q -E -W --keep-going $(HERE)docs $(HERE)docs/_build
 
+wheel: $(if $(PYTHON),,$(VENV)/dev) ## the package for pip and pipx, in dist/
+	@cd $(HERE) && $(call quote,$(PY)) -m hatchling build -t wheel
+
 LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
        --custom-compile-command 'make lock'
 lock: ## write the lock files anew from pyproject.toml (needs uv)
@@ -46,4 +57,5 @@ MANUAL = share/man/man1/retrieve.1
 settings: env ## write settings.mk, the manual and the tables of docs/reference anew from the code
 	@cd $(HERE) && $(TOOL) retrieve.settings >lib/make/.new && mv lib/make/.new lib/make/settings.mk
 	@PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)docs/tables.py
-	@cd $(HERE) && awk -f lib/make/manual.awk lib/make/settings.mk Makefile $(MANUAL) >$(MANUAL).new && mv $(MANUAL).new $(MANUAL)
+	@cd $(HERE) && awk -f lib/make/manual.awk lib/make/settings.mk Makefile lib/make/mechanics.mk $(MANUAL) >$(MANUAL).new
+	@mv $(HERE)$(MANUAL).new $(HERE)$(MANUAL)

@@ -35,8 +35,9 @@ quote    = '$(subst ','\'',$(subst $(newline), ,$1))'
 # With -jN, N transfers at once, unless JOBS is given.
 PARALLEL = $(if $(filter command,$(firstword $(origin JOBS))),,$(patsubst -j%,JOBS=%,$(filter -j%,$(MAKEFLAGS))))
 WORDS    = $(foreach name,$(SETTINGS),$(call quote,$(name)=$($(name)))) $(filter-out JOBS=,$(PARALLEL))
-VENV    := $(HERE).venv
-PY      := $(or $(PYTHON),$(VENV)/bin/python)
+# The Python of the toolkit's own is that of a checkout, or of what pip installed.
+KIND    := $(if $(wildcard $(HERE)lib/make/develop.mk),develop,installed)
+PY       = $(or $(PYTHON),$(OWN))
 RETRIEVE = PYTHON=$(call quote,$(PY)) $(HERE)bin/retrieve
 TOOL     = PYTHONPATH=$(HERE)lib $(call quote,$(PY)) -P -m
 # `watch`, `submit` and `doctor` call Make. If a recipe named it, that recipe would be run with -n, too.
@@ -48,7 +49,7 @@ export GNU_MAKE = $(MAKE)
 SEVERAL  := $(word 2,$(filter $(VERBS) sync,$(MAKECMDGOALS)))
 AGAIN     = +@$(MAKE) -f $(THIS) $@
 RUN       = $(if $(SEVERAL),$(AGAIN),@$(if $(LIST),COLLECTED=$(call quote,$(LIST))) $(RETRIEVE) $@ $(WORDS))
-.PHONY: $(VERBS) sync demo help help-all env FORCE
+.PHONY: $(VERBS) sync demo help help-all env version FORCE
 
 # ---- The list of the tiles that are behind
 # Only for a single verb that needs it: to look for 12,621 tiles takes a tenth of a second. With -n, -q or DRYRUN=yes
@@ -65,14 +66,12 @@ $(LIST): FORCE
 	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || \
 	  { printf "cannot write in '%s'; give STAMPS a directory of yours\n" $(@D) >&2; exit 2; }
 
-# ---- The toolkit's own Python packages, in exactly the versions of the lock files; made again when these change
-env: $(if $(PYTHON),,$(VENV)/run)
-$(VENV)/run: $(HERE)requirements.txt
-	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
-$(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
-	@$(HERE)lib/environment.sh $(VENV) $< && touch $@
+# ---- Help, with the targets that its screen has no room for
+selftest: ## what does the service of INPUT_PATH do? a few requests that only read; the report holds no secrets
+version:  ## which version this is; needs no Python
+version:
+	@sed -n 's/^VERSION = "\(.*\)"$$/retrieve \1/p' $(HERE)lib/retrieve/__init__.py
 
-# ---- Help
-HELP_OF = $(HERE)lib/make/settings.mk $(THIS) $(if $(filter help-all,$@),$(HERE)lib/make/develop.mk)
+HELP_OF = $(HERE)lib/make/settings.mk $(THIS) $(if $(filter help-all,$@),$(addprefix $(HERE)lib/make/,mechanics.mk $(KIND).mk))
 HELP    = $(foreach name,$(SETTINGS) PYTHON,$(name)=$(call quote,$($(name)))) \
-          awk -v target=$@ -f $(HERE)lib/make/help.awk $(HELP_OF)
+          awk -v target=$@ -v make=$(call quote,$(CALLED)) -f $(HERE)lib/make/help.awk $(HELP_OF)

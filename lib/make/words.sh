@@ -9,8 +9,9 @@ path() { case $1 in [~]/*) printf '%s\n' "$HOME/${1#??}" ;; *) printf '%s\n' "$1
 top=$(readlink -f -- "$0")
 top=${top%/lib/make/*}
 unset CDPATH
-case ${1##*/}:$# in
-retrieve:1) kind=verbs ;;
+case ${1##*/}:$#:${2-} in
+retrieve:1:) kind=verbs ;;
+retrieve:*:make) kind='' ;;
 retrieve:*) kind=settings ;;
 *)
     kind='' file=''
@@ -49,4 +50,4 @@ BEGIN { FS = " *## *" }
     print name "=\t" $2
     count = split($3, values, " ")
     for (i = 1; i <= count; i++) print name "=" values[i] "\t"
-}' "$top/lib/make/settings.mk" "$top/Makefile" "$top/lib/make/develop.mk"
+}' "$top/Makefile" "$top"/lib/make/*.mk

@@ -22,9 +22,12 @@ from retrieve.shards import shard_of
 def main(words: list[str]) -> int:
     """Run one verb and return its exit status: 0 done, 1 some tiles failed, 2 it could not start."""
     verbs = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-    usage = f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...]; see 'make help'"
+    usage = f"usage: retrieve {{{','.join(verbs)}}} [NAME=value ...], or retrieve make TARGET; see 'retrieve make help'"
     if words[:1] in (["-h"], ["--help"]):
         print(f"{usage}\nversion {VERSION}")
+        return 0
+    if words in (["version"], ["--version"]):
+        print(f"retrieve {VERSION}")
         return 0
     if not words or words[0] not in verbs:
         print(usage, file=sys.stderr)

@@ -9,11 +9,11 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from retrieve.campaign.make import TOOLKIT, make_command
 from retrieve.host.program import run
 from vospace_demo.results import BROKEN_PRODUCT, BROKEN_TILE, INCOMPLETE_TILE, make_archives, make_demo
 from vospace_demo.server import VOSpace
 
-TOOLKIT = Path(__file__).resolve().parents[2]
 #: Where the demo happens, below the directory that make was started in.
 PLACE = Path("demo")
 #: Says that the directory is ours to make anew.
@@ -29,8 +29,9 @@ class NotAsTold(Exception):
 class Teller:
     """Tells the steps, runs their commands as a user would type them, and checks what came of them."""
 
-    def __init__(self, space: VOSpace) -> None:
+    def __init__(self, space: VOSpace, called: str) -> None:
         self.space = space
+        self._called = called
         self._step = 0
         home = PLACE / "home"
         home.mkdir()
@@ -48,11 +49,15 @@ class Teller:
 
     def make(self, *words: str) -> tuple[int, str]:
         """Run `make` in the demo's directory; return its exit status and standard output."""
-        print(f"   $ make {' '.join(words)}", flush=True)
+        print(f"   $ {self._called} {' '.join(words)}", flush=True)
         self.space.forget()
-        command = ["make", "-f", str(TOOLKIT / "Makefile"), *words]
         result = subprocess.run(
-            command, cwd=PLACE, env=self._environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*make_command(), *words],
+            cwd=PLACE,
+            env=self._environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         print("".join(f"   {line}\n" for line in result.stdout.splitlines()), end="", flush=True)
         return result.returncode, result.stdout
@@ -68,9 +73,9 @@ def expect(holds: object, what: str) -> None:
         raise NotAsTold(what)
 
 
-def tell(space: VOSpace, results: Path) -> None:
+def tell(space: VOSpace, results: Path, called: str) -> None:
     """Tell and show the whole flow."""
-    teller = Teller(space)
+    teller = Teller(space, called)
     output = PLACE / "output"
 
     teller.step("Which tiles are complete over there? The container is listed once, and each tile gets a stamp.")
@@ -118,9 +123,19 @@ def tell(space: VOSpace, results: Path) -> None:
     expect(status == 0 and teller.fetched() == {damaged.name}, "the damaged archive alone was fetched")
     expect(damaged.read_bytes() == (results / damaged.name).read_bytes(), "it is as it is at the source")
 
+    teller.step("Where does every tile stand? A page tells it, with a map of the sky.")
+    status, _ = teller.make("report")
+    expect(status == 0 and "<svg" in (PLACE / "report.html").read_text(), "the page has a map")
 
-def main() -> int:
-    """Run the demo; its result stays in `PLACE` to look at."""
+
+def main(called: str) -> int:
+    """Run the demo; its result stays in `PLACE` to look at.
+
+    Parameters
+    ----------
+    called
+        What a user types for Make.
+    """
     if PLACE.exists() and not MARK.exists():
         print(f"'{PLACE}' is here and not of a demo; move it away, or run this elsewhere", file=sys.stderr)
         return 2
@@ -132,13 +147,13 @@ def main() -> int:
     try:
         with VOSpace(tree) as space:
             print(f"An embedded VOSpace serves '{tree}' on {space.host}: 12 tiles of example results.")
-            tell(space, results)
+            tell(space, results, called)
     except NotAsTold as error:
         print(f"\nthe demo did not go as told: not true that {error}", file=sys.stderr)
         return 1
-    print(f"\nAll as told. Look around: {PLACE}/stamps, {PLACE}/archives, {PLACE}/output.")
+    print(f"\nAll as told. The map is in {PLACE}/report.html; beside it are stamps, archives and output.")
     return 0
 
 
 if __name__ == "__main__":
-    run("make demo", main)
+    run("make demo", lambda: main(" ".join(sys.argv[1:])))

@@ -224,7 +224,7 @@ def test_bash_completion_finds_the_targets_where_nothing_was_set_up(site: Site) 
 
 def test_the_manual_is_made_from_the_table_and_the_makefile_and_well_formed(site: Site) -> None:
     manual = HERE / "share/man/man1/retrieve.1"
-    sources = [HERE / "lib/make/settings.mk", HERE / "Makefile", manual]
+    sources = [HERE / "lib/make/settings.mk", HERE / "Makefile", HERE / "lib/make/mechanics.mk", manual]
     made = site.run("awk", "-f", str(HERE / "lib/make/manual.awk"), *map(str, sources)).stdout
     assert manual.read_text() == made, "run 'make settings'"
     if shutil.which("mandoc") is None:

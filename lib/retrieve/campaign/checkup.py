@@ -19,7 +19,7 @@ from pathlib import Path
 from platform import python_version
 from typing import NamedTuple
 
-from retrieve.campaign.make import LOCK, make_command
+from retrieve.campaign.make import LOCK, PACKAGE, make_command
 from retrieve.errors import RetrieveError, SourceError, Transient, remedy
 from retrieve.host.disk import room
 from retrieve.host.messages import complain, show
@@ -138,16 +138,21 @@ def _python() -> Iterator[Check]:
 def _packages() -> Iterator[Check]:
     from packaging.requirements import Requirement
 
-    lines = re.findall(r"^(\w[^\\\n]*)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    if LOCK.exists():
+        lines, source = re.findall(r"^(\w[^\\\n]*)", LOCK.read_text(encoding="utf-8"), re.MULTILINE), LOCK.name
+        cure = f"run '{sys.executable} -m pip install -r {LOCK}'"
+    else:
+        lines, source = metadata.requires(PACKAGE), PACKAGE
+        cure = f"install '{PACKAGE}' again"
     wanted = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate()]
     found = {one.name: _version(one.name) for one in wanted}
     wrong = [one for one in wanted if not one.specifier.contains(found[one.name])]
     if wrong:
         named = ", ".join(f"{one.name} {found[one.name] or 'missing'}" for one in wrong[:3])
-        text = f"{some(len(wrong), 'package')} of {len(wanted)} not as in '{LOCK.name}': {named}"
-        yield Check("packages", False, f"{text}; run '{sys.executable} -m pip install -r {LOCK}'")
+        text = f"{some(len(wrong), 'package')} of {len(wanted)} not as in '{source}': {named}"
+        yield Check("packages", False, f"{text}; {cure}")
     else:
-        yield Check("packages", True, f"the {len(wanted)} packages of '{LOCK.name}' in their versions")
+        yield Check("packages", True, f"the {len(wanted)} packages of '{source}' in their versions")
 
 
 def _version(package: str) -> str:
