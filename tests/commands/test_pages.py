@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -67,6 +68,11 @@ def check(command: str) -> None:
         return
     if path == ".":
         assert Path(words[0].replace("path/to", str(HERE))).is_file()
+        return
+    if words[:3] == ["-m", "pip", "install"]:
+        project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+        extras = [re.match(r"[\w-]+", one)[0] for more in project["optional-dependencies"].values() for one in more]
+        assert {*words[3:]} <= {*extras}
         return
     assert program in ELSEWHERE | OURS, "a program that nobody knows how to check"
     words, more = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])

@@ -164,7 +164,10 @@ def test_a_reader_filters_the_table_and_finds_tiles_on_the_map_and_back(site: Si
     counts = (
         "2 unpacked, 1 here, 2 at the source, 1 newer there, 1 damaged, 1 failed, 1 incomplete there, 2 not seen there"
     )
-    assert (result.returncode, result.stdout) == (0, f"report.html: {counts}\n")
+    assert (result.returncode, result.stdout) == (
+        0,
+        f"report.html: {counts}\ncoverage.moc.fits, coverage.reg: 2 tiles unpacked\n",
+    )
     tile_of = {state: tile for tile, state in reversed(states.items())}
 
     with reading(site.directory / "report.html") as reader:
