@@ -13,7 +13,7 @@ $(VENV)/dev: $(HERE)requirements-dev.txt $(VENV)/run
 
 # ---- Targets
 PYTEST = cd $(HERE) && $(call quote,$(PY)) -P -m pytest
-.PHONY: test test-again mutants soak bench bench-short lint docs wheel lock settings
+.PHONY: test test-again mutants soak soak-short bench bench-short lint docs wheel lock settings
 
 test: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's own tests
 	@$(PYTEST) -n auto
@@ -29,6 +29,12 @@ mutants: $(if $(PYTHON),,$(VENV)/dev) ## is each check of MODULES tested, when i
 
 soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kills, fuzzing, the whole survey
 	@$(PYTEST) -m soak
+
+# Of each kind of moment a few.
+SHORT = vos and test_no_power_cut and not (avail or download or free) or test_a_thousand_kills and \
+        (vos-download or arc-mend or vos-shards-untar or arc-free or vos-verify or arc-sync)
+soak-short: $(if $(PYTHON),,$(VENV)/dev) ## a few kills and power cuts; SEED=2 in the environment: others
+	@export KILLS=1 CUTS=5 RUNS=1; $(PYTEST) -n auto -m soak -k '$(SHORT)' tests/commands/test_kills.py tests/commands/test_power_cuts.py
 
 bench bench-short: $(if $(PYTHON),,$(VENV)/dev)
 	@mkdir -p bench && for part in transfer listing asking unpack; do \

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from support.making import ours
 from support.site import RESULTS, TILES, Site, names
+from support.tar_making import fits
 from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
 
@@ -68,3 +71,18 @@ def test_a_run_with_fewer_products_forgets_nothing_of_the_others(site: Site, vau
     told = site.done("download")
     assert told.startswith("1 archive fetched (")
     assert "found right on disk" not in told
+
+
+def test_a_part_as_a_power_cut_left_it_is_fetched_again_where_no_md5_proves_it(site: Site, tmp_path: Path) -> None:
+    """It has all its bytes, and zeros in place of those that were not on disk yet: as FITS, it is sound."""
+    image = tmp_path / "source" / f"CFIS.{TILES[0]}.r.fits"
+    image.parent.mkdir()
+    image.write_bytes(fits(2880))
+    site.list_tiles(TILES[0])
+    site.done("avail", f"INPUT_PATH={image.parent}", "PRODUCTS=CFIS.{tile}.r.fits")
+    part = site.directory / f"archives/{image.name}.{image.stat().st_size}-{image.stat().st_mtime_ns}.part"
+    part.parent.mkdir()
+    part.write_bytes(image.read_bytes()[:2880] + bytes(2880))
+    assert site.done("download").startswith("1 archive fetched (")
+    assert (site.directory / "archives" / image.name).read_bytes() == image.read_bytes()
+    assert not part.exists()

@@ -523,11 +523,6 @@ def test_a_kill_at_any_moment_leaves_no_partial_file_and_the_next_run_completes(
     kill_at_random(site, 3)
 
 
-@pytest.mark.soak
-def test_fifty_kills_leave_no_partial_file_and_the_next_run_completes(site: Site) -> None:
-    kill_at_random(site, 50)
-
-
 @contextmanager
 def held(site: Site) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Unpack some archives, and never get further than where they are to be; give the process, and Python's number."""

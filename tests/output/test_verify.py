@@ -188,6 +188,9 @@ def test_a_stopped_run_is_gone_on_with(site: Site) -> None:
         process.wait()
     done = [line.split("\t")[0] for line in checkpoint.read_text().splitlines() if line[0].isdigit()]
     assert 4 <= len(done) < 20
+    # A power cut may leave zeros at the end.
+    with checkpoint.open("ab") as file:
+        file.write(bytes(100) + b"\t1\n" + bytes(100))
     # What was verified already is not read again, and the others are.
     (site.directory / f"output/{done[2][:3]}/1.fits").unlink()
     (site.directory / "output/119/1.fits").unlink()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retrieve.stamps.members import unpack_list
 from support.site import names
 
 #: Files of a run directory by their path in it: content, and mtime in nanoseconds.
@@ -64,7 +65,8 @@ def broken(files: Files, known: Known) -> Iterator[str]:
     2. A stamp is whole, and so is a list of members.
     3. What `downloaded` vouches for is here, byte for byte, unless `extracted` says that it was freed; of a tile that
        is behind, an archive that is newer than it says may be here as well.
-    4. What `extracted` vouches for is in the output tree, byte for byte, unless the tile is behind.
+    4. What `extracted` vouches for is in the output tree, byte for byte, unless the tile is behind, or its list says
+       that a file gave way to that of another archive.
     """
     digests = {path: md5(content) for path, (content, _) in files.items() if path.startswith("archives/")}
     for path, digest in digests.items():
@@ -80,10 +82,10 @@ def broken(files: Files, known: Known) -> Iterator[str]:
                 zlib.decompress(content, 31)
             except zlib.error as error:
                 yield f"'{path}' is torn: {error}"
-        elif state != "missing":
+        elif state not in ("missing", "unfinished"):
             fields = [line.split("\t") for line in content.decode(errors="replace").splitlines()[1:]]
             whole = content.startswith(b"# ") and content.endswith(b"\n") and all(len(one) >= 4 for one in fields)
-            if not whole or (state != "unfinished" and sorted(one[0] for one in fields) != sorted(names(tile))):
+            if not whole or sorted(one[0] for one in fields) != sorted(names(tile)):
                 yield f"'{path}' is torn: {content[:80]!r}"
             else:
                 stamps[state, tile] = fields, mtime_ns
@@ -101,7 +103,9 @@ def broken(files: Files, known: Known) -> Iterator[str]:
                 elif files[path][1] != int(recorded) and not behind:
                     yield f"'{path}' is not of the date that '{state}/{tile}' says"
         elif state == "extracted" and not behind:
-            for _, _, *digest in (one[:3] + one[5:] for one in fields):
+            members = unpack_list(files.get(f"{STAMPS}members/{tile}.gz", (b"",))[0])
+            for name, _, *digest in (one[:3] + one[5:] for one in fields):
                 for member, content in known.members[digest[-1]].items():
-                    if files.get(member, (None,))[0] != content:
+                    given_way = members[name].files[member] is None
+                    if not given_way and files.get(member, (None,))[0] != content:
                         yield f"'{member}' is not what '{state}/{tile}' vouches for"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retrieve.availability.contents import Availability, Contents, names_of
-from retrieve.host.disk import write_whole
+from retrieve.host.disk import sync_file_system, write_whole
 from retrieve.products import ProductSet
 from retrieve.source.container import Listing
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, Stamps, newest
@@ -122,22 +122,30 @@ def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record
     """Bring the stamps of some tiles up to date with a listing, and its record; return how many changed.
 
     A stamp that agrees with the record is neither read nor written. One whose content changed gets a strictly newer
-    mtime, also where the date at the source went backwards.
+    mtime, also where the date at the source went backwards. All are on disk before the first gets its name: the record
+    spares reading a stamp again, so one that a power cut had torn would stay so.
     """
     on_disk = _on_disk(stamps)
     downloaded: dict[str, int] | None = None
-    changed = 0
+    changed: list[tuple[str, str]] = []
+    outdated: list[tuple[str, str]] = []
     for tile, state, text, digest, date_ns, found_ns in _wanted(now, tiles, stamps, record, on_disk):
         other, mtime_ns = INCOMPLETE if state == AVAILABLE else AVAILABLE, found_ns
         if mtime_ns is None:
             downloaded = stamps.tiles(DOWNLOADED) if downloaded is None else downloaded
             above = newest([on_disk[state].get(tile), on_disk[other].get(tile), downloaded.get(tile)])
-            mtime_ns = stamps.write(state, tile, text, date_ns, above)
-            changed += 1
+            mtime_ns = stamps.prepare(state, tile, text, date_ns, above)
+            changed.append((state, tile))
         if tile in on_disk[other]:
-            stamps.remove(other, tile)
+            outdated.append((other, tile))
         record.tiles[tile] = _Listed(digest, mtime_ns, 0)
-    return changed
+    if changed:
+        sync_file_system(stamps.directory)
+    for one in changed:
+        stamps.publish(*one)
+    for one in outdated:
+        stamps.remove(*one)
+    return len(changed)
 
 
 def _on_disk(stamps: Stamps) -> dict[str, dict[str, int]]:

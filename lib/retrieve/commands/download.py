@@ -7,7 +7,7 @@ from retrieve.delivery.delivery import Delivery, Tally
 from retrieve.delivery.forecast import look_ahead
 from retrieve.delivery.plan import plan_download
 from retrieve.errors import RetrieveError, remedy
-from retrieve.host.disk import check_room
+from retrieve.host.disk import check_room, make_directory
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
 from retrieve.settings import Settings
@@ -30,7 +30,7 @@ def main(settings: Settings) -> int:
         plans = plan_download(settings, stamps, stale)
         outlook = look_ahead(plans, settings.product_set(), settings.archives, settings.jobs)
         try:
-            settings.archives.mkdir(parents=True, exist_ok=True)
+            make_directory(settings.archives)
         except OSError as error:
             raise RetrieveError(f"cannot make '{settings.archives}': {remedy(error)}") from error
         if not plans:

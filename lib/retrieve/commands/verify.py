@@ -59,6 +59,7 @@ def main(settings: Settings) -> int:
             raise
         finally:
             run.result = _data(verdicts)
+        stamps.sync(DOWNLOADED, EXTRACTED)  # or a stamp that was taken would be back after a power cut
         checkpoint.finish()
         run.status = _report(verdicts, settings, " and lost their stamps")
     return run.status

@@ -140,8 +140,9 @@ class Transfer:
 
     def run(self) -> Verified:
         """Fetch the archive, in as many attempts as it takes and there may be."""
-        if self._part.size() == self._archive.bytes:
-            # Killed after its last byte and before it got its name.
+        if self._archive.md5 and self._part.size() == self._archive.bytes:
+            # Killed after its last byte and before it got its name. Without an MD5 it could not be told whether all its
+            # bytes were on disk when the power went.
             md5 = md5_of(self._part.path)
             if self._problem(md5) is None:
                 return self._keep(md5)

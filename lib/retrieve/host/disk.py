@@ -150,11 +150,33 @@ def local_file(path: Path) -> LocalFile | None:
     return LocalFile(status.st_size, status.st_mtime_ns)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is not a stamp whole: to a temporary name, then renamed."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that is not a stamp whole, and have it on disk: to a temporary name, then renamed."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with temporary.open("wb") as file:
+        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+        file.flush()
+        sync_file(file.fileno())
     temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def touch(path: Path) -> None:
+    """Have a file on disk as if it had been written now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.utime(descriptor)
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it that are not there either, and have their names on disk."""
+    if not directory.is_dir():
+        make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
 
 
 def sync_directory(directory: Path) -> None:

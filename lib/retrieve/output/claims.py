@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from retrieve.archives import nanoseconds
+from retrieve.host.disk import write_whole
 from retrieve.stamps.members import GZIP, MEMBERS, OBSOLETE, pack, read_members
 from retrieve.stamps.stamps import Stamps
 
@@ -78,10 +79,8 @@ class Claims:
                 self._index(tile, (self._directory / f"{tile}.gz").read_bytes())
 
     def write(self, tile: str, packed: bytes) -> None:
-        """Change a tile's list; leave a prepared one alone, since it may be another shard's."""
-        temporary = self._directory / f".{tile}"
-        temporary.write_bytes(packed)
-        temporary.rename(self._directory / f"{tile}.gz")
+        """Change a tile's list, on disk; leave a prepared one alone, since it may be another shard's."""
+        write_whole(self._directory / f"{tile}.gz", packed)
         self.look_again(tile)
 
     def supersede(self, claim: Claim, path: str) -> None:

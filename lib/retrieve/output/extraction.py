@@ -210,6 +210,8 @@ class Extraction:
         yield from placing.place(waiting)
 
     def _free(self) -> None:
+        # A run that was killed may have left stamps that are not on disk yet.
+        self._stamps.sync(EXTRACTED)
         for tile in self._stamps.tiles(EXTRACTED).keys() & self._tiles - self.tally.failed.keys():
             count, bytes_ = free(tile, self._stamps, self._settings.archives)
             self.tally.freed += count

@@ -7,7 +7,6 @@ left undone, the next one does again, since no stamp vouches for it yet.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -74,11 +73,12 @@ class Placing:
             outcomes = [self._attempt(self._prepare_stamp, outcome) for outcome in outcomes]
             self._sync(*self._tree.places, self._stamps.directory)
             with self._turn():
+                outcomes = [self._attempt(self._forget_obsolete, outcome) for outcome in outcomes]
                 done = [one.tile for one in outcomes if not one.problem and one.tile not in self.to_redo]
-                for path in (self._stamps.path(EXTRACTED, tile) for tile in done):
-                    path.with_name(f".{path.name}").rename(path)
+                for tile in done:
+                    self._stamps.publish(EXTRACTED, tile)
             if done:
-                sync_directory(self._stamps.directory / EXTRACTED)
+                self._stamps.sync(EXTRACTED)
         yield from outcomes
 
     @contextmanager
@@ -134,6 +134,7 @@ class Placing:
                     members[name].files[path] = None
                 outcome = replace(outcome, members=pack(members))
                 self._claims.prepare(outcome.tile, outcome.members)
+                self._sync(self._stamps.directory)
         else:
             # All of its files come back.
             self.to_redo.discard(outcome.tile)
@@ -153,16 +154,23 @@ class Placing:
             self._tree.adopt(staging, conflict.decide)
             self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in conflict.lost]
-        if lost or superseded or outcome.replaces:
+        if lost or superseded:
             members = unpack_list(outcome.members)
-            obsolete = members.pop(OBSOLETE, None)
             for name, path in lost:
                 members[name].files[path] = None
-            if obsolete:
-                self._remove(outcome.tile, set(obsolete.files))
             # Files may have given way to this tile in the meantime, its own earlier ones among them.
             self._claims.write(outcome.tile, pack(self._with_superseded(outcome.tile, members, superseded)))
+        if outcome.replaces:
+            self._remove(outcome.tile, set(unpack_list(outcome.members)[OBSOLETE].files))
         return replace(outcome, superseded=tuple(sorted(superseded)))
+
+    def _forget_obsolete(self, outcome: TileOutcome) -> TileOutcome:
+        """Take the obsolete files off a tile's list, once it is on disk that they are gone."""
+        if outcome.replaces:
+            members = read_members(self._stamps, outcome.tile)
+            members.pop(OBSOLETE, None)
+            self._claims.write(outcome.tile, pack(members))
+        return outcome
 
     def _with_superseded(self, tile: str, members: Members, superseded: set[str]) -> Members:
         for path in superseded:
@@ -185,11 +193,7 @@ class Placing:
 
     def _prepare_stamp(self, outcome: TileOutcome) -> TileOutcome:
         text = (outcome.record if self._keep else freed(outcome.record)).text()
-        path = self._stamps.path(EXTRACTED, outcome.tile)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{outcome.tile}")
-        temporary.write_text(text, encoding="utf-8")
-        os.utime(temporary, ns=(outcome.mtime_ns, outcome.mtime_ns))
+        self._stamps.prepare(EXTRACTED, outcome.tile, text, outcome.mtime_ns)
         return outcome
 
     def _sync(self, *directories: Path) -> None:

@@ -7,13 +7,14 @@ import random
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from retrieve.archives import Verified
 from retrieve.formats.kinds import is_fits, look_at
-from retrieve.host.disk import local_file, md5_of
+from retrieve.host.disk import local_file, md5_of, touch
 from retrieve.output.claims import Claims
 from retrieve.output.tree import Refused, Tree
 from retrieve.stamps.members import MEMBERS, OBSOLETE, read_members, without_file
@@ -207,7 +208,7 @@ def take_stamps(verdict: Verdict, stamps: Stamps) -> None:
     for one in verdict.bad(archive=True):
         if one.sign != GONE:
             # Without a known MD5, an archive whose mtime equals the source's date would pass for right.
-            os.utime(one.path)
+            touch(Path(one.path))
         stamps.remove(DOWNLOADED, verdict.tile)
     if verdict.bad(archive=False):
         stamps.remove(EXTRACTED, verdict.tile)
@@ -249,17 +250,18 @@ class Checkpoint:
 
     def _read(self, lines: list[str]) -> None:
         findings: list[Finding] = []
-        for line in lines:
-            fields = line.rstrip("\n").split("\t")
-            if not line.endswith("\n"):
-                return  # the run was stopped while it wrote
-            if fields[0] == "":
-                findings.append(Finding(fields[1], fields[2], fields[3], fields[4] == "archive"))
-                continue
-            tile, downloaded, extracted, archives, files = fields
-            state = int(downloaded), int(extracted)
-            self.verdicts[tile] = Verdict(tile, int(archives), int(files), tuple(findings), state)
-            findings = []
+        # The run was stopped while it wrote, or a power cut left zeros in place of what it had written.
+        with suppress(ValueError):
+            for line in lines:
+                first, *fields, last = line.split("\t")
+                if first == "":
+                    sign, path, why = fields
+                    findings.append(Finding(sign, path, why, last == "archive\n"))
+                elif last.endswith("\n"):
+                    downloaded, extracted, archives = map(int, fields)
+                    state = downloaded, extracted
+                    self.verdicts[first] = Verdict(first, archives, int(last), tuple(findings), state)
+                    findings = []
 
     def add(self, verdict: Verdict, state: tuple[int, int]) -> None:
         """Note a verdict, and the stamps that the tile has now."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from retrieve.archives import Archive, Line, Verified, nanoseconds
 from retrieve.errors import RetrieveError
-from retrieve.host.disk import local_file, look, sync_directory, sync_file
+from retrieve.host.disk import local_file, look, make_directory, sync_directory, sync_file
 from retrieve.host.lock import lock
 from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
@@ -222,7 +222,17 @@ class Stamps:
     def write(
         self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False
     ) -> int:
-        """Write a stamp whole: to a temporary name, then renamed.
+        """Write a stamp whole: to a temporary name, then renamed; parameters as those of `prepare`."""
+        got = self.prepare(state, tile, text, mtime_ns, above_ns, sync=sync)
+        self.publish(state, tile)
+        if sync:
+            self.sync(state)
+        return got
+
+    def prepare(
+        self, state: str, tile: str, text: str, mtime_ns: int, above_ns: int | None = None, *, sync: bool = False
+    ) -> int:
+        """Write a stamp to a temporary name; `publish` gives it its own, which it may have once it is on disk.
 
         Parameters
         ----------
@@ -231,7 +241,7 @@ class Stamps:
         above_ns
             The stamp's mtime becomes strictly newer than this, even on a file system with a coarse resolution.
         sync
-            Have the stamp on disk before returning: for those that vouch for data.
+            Have it on disk before returning. Thousands of stamps are synced together instead, by `sync_file_system`.
 
         Returns
         -------
@@ -244,7 +254,7 @@ class Stamps:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except FileNotFoundError:
-            Path(directory).mkdir(parents=True)
+            make_directory(Path(directory))
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             rest = text.encode()
@@ -255,10 +265,17 @@ class Stamps:
                 sync_file(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(temporary, f"{directory}/{tile}")  # noqa: PTH104
-        if sync:
-            sync_directory(Path(directory))
         return got
+
+    def publish(self, state: str, tile: str) -> None:
+        """Give a stamp that was prepared its name."""
+        os.rename(f"{self.directory}/{state}/.{tile}", f"{self.directory}/{state}/{tile}")  # noqa: PTH104
+
+    def sync(self, *states: str) -> None:
+        """Have on disk which tiles have a stamp in some states, and which have none any more."""
+        for directory in (self.directory / state for state in states):
+            if directory.is_dir():
+                sync_directory(directory)
 
     def remove(self, state: str, tile: str) -> None:
         """Remove a stamp, if it is there."""
