@@ -50,4 +50,7 @@ BEGIN { FS = " *## *" }
     print name "=\t" $2
     count = split($3, values, " ")
     for (i = 1; i <= count; i++) print name "=" values[i] "\t"
+}
+END {
+    if (kind == "verbs") print "make\ta target of the Makefile, here\nmakefile\twhere the Makefile is"
 }' "$top/Makefile" "$top"/lib/make/*.mk

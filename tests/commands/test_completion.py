@@ -124,7 +124,8 @@ def test_all_that_help_lists_is_offered_and_each_value_of_the_table(site: Site) 
     assert texts == {name: re.sub(r" \[[^][]*\]$", "", text) for name, text in help_all.items()}
     values = {name: [word[len(name) + 1 :] for word, _ in offered if re.match(f"{name}=.", word)] for name in TABLE}
     assert values == {name: [*one["values"]] for name, one in TABLE.items()}
-    assert [word for word, _ in words(site, "retrieve")] == [name for name in help_all if name in VERBS]
+    verbs = [name for name in help_all if name in VERBS]
+    assert [word for word, _ in words(site, "retrieve")] == [*verbs, "make", "makefile"]
     settings = [word for word, text in words(site, "bin/retrieve", "avail") if text]
     assert settings == [f"{name}=" for name in help_all if name in TABLE]
 
@@ -147,16 +148,19 @@ def test_targets_settings_and_values_are_completed(shell: str, site: Site, elsew
         f"{MAKE} --dire": "--directory=",
         f"{MAKE} -C ke": "kept/",
         "make -f ../elsewhere/Ma": "../elsewhere/Makefile ",
-        # However Make is told of the Makefile.
-        f"make -C {HERE} sta": "status ",
-        f"gmake --directory={HERE} sta": "status ",
-        f"make -f{HERE}/Makefile sta": "status ",
-        f"make -C kept --file={HERE}/Makefile sta": "status ",
-        "make -f ~/toolkit/Makefile sta": "status ",
-        "make -C linked sta": "status ",
+        # However Make is told of the Makefile; settings are what nothing but ours completes.
+        f"make -C {HERE} KE": "KEEP=",
+        f"gmake --directory={HERE} KE": "KEEP=",
+        f"make -f{HERE}/Makefile KE": "KEEP=",
+        f"make -C kept --file={HERE}/Makefile KE": "KEEP=",
+        "make -f ~/toolkit/Makefile KE": "KEEP=",
+        "make -C linked KE": "KEEP=",
         f"{RETRIEVE} sta": "status ",
         "retrieve sta": "status ",
         "retrieve KE": "KE",
+        "retrieve makef": "makefile ",
+        "retrieve make syn": "sync ",
+        "retrieve make sync KE": "KEEP=",
         "retrieve status sta": "sta",
         "retrieve status KE": "KEEP=",
         "retrieve status KEEP=y": "KEEP=yes ",
@@ -193,7 +197,7 @@ def test_another_makefile_is_completed_as_before(shell: str, site: Site, elsewhe
     with typing(shell, site, OURS[shell]) as user:
         for _ in range(2):
             assert [user.complete(line) for line in lines] == usual
-            assert user.complete(f"{MAKE} sta").endswith(" status ")
+            assert user.complete(f"{MAKE} KE").endswith(" KEEP=")
 
 
 @pytest.mark.parametrize(
@@ -208,13 +212,13 @@ def test_another_makefile_is_completed_as_the_user_had_it(shell: str, own: str, 
     # Read twice, as a file that is read at each start may be.
     with typing(shell, site, f"{ours}\n{ours.splitlines()[-1]}") as user:
         assert user.complete(f"make -C {elsewhere} ") == f"make -C {elsewhere} mine "
-        assert user.complete(f"{MAKE} sta").endswith(" status ")
+        assert user.complete(f"{MAKE} KE").endswith(" KEEP=")
 
 
 def test_bash_alone_completes_another_makefile_with_files(site: Site, elsewhere: Path) -> None:
     with typing("bash", site, OURS["bash"].splitlines()[-1]) as user:
         assert user.complete(f"make -C {elsewhere} ke") == f"make -C {elsewhere} kept/"
-        assert user.complete(f"{MAKE} sta").endswith(" status ")
+        assert user.complete(f"{MAKE} KE").endswith(" KEEP=")
 
 
 def test_bash_completion_finds_the_targets_where_nothing_was_set_up(site: Site) -> None:
