@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.making import read_only
+from support.pages import documented_keys, keys
 from support.site import HERE, RESULTS, TILES, Site
 from vospace_demo.server import VOSpace
 
@@ -123,6 +124,7 @@ def test_doctor_tells_programs_and_compares_the_packages_with_the_lock_file(
     result = site.run("make", "-f", str(checkout / "Makefile"), "doctor", f"INPUT_PATH={container}", "FORMAT=json")
     assert result.returncode == 2
     told = json.loads(result.stdout)
+    assert keys(told) == documented_keys("doctor")
     assert told["well"] is False
     assert [one["name"] for one in told["checks"]] == [name for name in NAMES if name != "clock"]
     (ill,) = [one for one in told["checks"] if not one["ok"]]

@@ -12,6 +12,7 @@ from support.fits_making import (
     table,
     with_replaced,
 )
+from support.pages import documented_keys, keys
 from support.site import Site
 from support.tar_making import downloaded, header, member
 from support.tar_making import packed as tarred
@@ -65,5 +66,7 @@ def test_files_with_a_loose_end_are_unpacked_and_counted(site: Site) -> None:
     (site.directory / "one").write_text("100.300\n")
     shown = site.done("untar", "TILES=one", "CHECK=full")
     assert "2 FITS files whose last block is not filled up, or with zeros at the end; all data are there" in shown
-    assert site.json("untar")["loose_ends"] == 2
+    told = site.json("untar")
+    assert told["loose_ends"] == 2
+    assert keys(told) == documented_keys("untar")
     assert "0 of 6 files bad" in site.done("verify", "CHECK=full")

@@ -14,6 +14,7 @@ import pytest
 from retrieve.errors import SettingError
 from retrieve.settings import Settings
 from support.endings import wait_until
+from support.pages import documented_keys, keys
 from support.site import HERE, Site, environment
 from support.tar_making import downloaded, fits, member, packed
 from vospace_demo.results import make_archives
@@ -150,6 +151,7 @@ def test_the_result_can_be_had_as_json_and_a_dry_run_takes_no_stamp(unpacked: Si
     catalogue(unpacked).unlink()
     before = unpacked.stamps()
     found = unpacked.json("verify", "DRYRUN=yes")
+    assert keys(found) == documented_keys("verify")
     assert found["bad"] == ["240.290"]
     assert [(one["sign"], one["tile"]) for one in found["findings"]] == [("+", "240.290")]
     assert unpacked.stamps() == before

@@ -22,6 +22,7 @@ import pytest
 from retrieve.errors import SourceError
 from retrieve.stamps.stamps import Stamp
 from support.listing import ask, lead, listed
+from support.pages import documented_keys, keys
 from support.site import HERE, RESULTS, TILES, Site, environment, names
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
@@ -344,6 +345,7 @@ def test_links_that_lead_to_no_archive_are_named_and_count_as_absent(
         f"incomplete/{tile}" for tile in TILES[:4]
     }
     data = json.loads(ask(f"INPUT_PATH={at}", "FORMAT=json", probe=0).text)
+    assert keys(data) == documented_keys("avail")
     assert set(data["sources"][0]["dangling"]) == {outside, nowhere, circle, directory}
 
 
