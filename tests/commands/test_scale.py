@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def test_what_is_newer_at_the_source_is_missing_also_among_many_that_are_not(sit
     tile = numbers(30)[7]
     stamps = Stamps(site.directory / "stamps", "mccd")
     stamp, mtime_ns = stamps.source(tile)
-    newer = [replace(one, md5="0" * 32) if one.name == names(tile)[0] else one for one in stamp.archives]
+    newer = [one._replace(md5="0" * 32) if one.name == names(tile)[0] else one for one in stamp.archives]
     stamps.write(AVAILABLE, tile, Stamp(stamp.source, tuple(newer)).text(), mtime_ns, mtime_ns)
     text = site.done("missing")
     assert text.splitlines()[-1] == f"{tile}: newer at the source: {names(tile)[0]}"
