@@ -77,6 +77,7 @@ def _answer(question: dict[str, str], number: int, items: list[pytest.Item]) -> 
     # Python tells by date and length whether what it compiled earlier is of this source.
     os.utime(path, (number, number))
     reading, writing = os.pipe()
+    before = _at_work()
     child = os.fork()
     if not child:
         try:
@@ -86,17 +87,27 @@ def _answer(question: dict[str, str], number: int, items: list[pytest.Item]) -> 
             os._exit(0)  # without a word if a test hung or crashed
     os.close(writing)
     os.waitpid(child, 0)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what a test that hung had started
+    for left in _at_work() - before:
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
     with open(reading) as file:
         answer = file.read()
     path.write_bytes(original)
     return answer or json.dumps({"killer": "a hang or a crash"})
 
 
+def _at_work() -> set[int]:
+    """Processes that are somewhere below this directory, as those that a test started which hung."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if link.readlink().is_relative_to(Path.cwd()):
+                found.add(int(link.parent.name))
+    return found
+
+
 def _killer(items: list[pytest.Item]) -> str:
     """Run tests in a process of their own until one fails; tell which did, or nothing."""
-    os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.RLIM_INFINITY))
     for item in items:

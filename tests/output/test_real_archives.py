@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sysconfig
+import tracemalloc
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -19,10 +20,11 @@ from retrieve.formats.header import DIRECTORY, HARD_LINK, REGULAR, SYMBOLIC_LINK
 from retrieve.formats.tar import TarStream
 from retrieve.output.tree import Refused
 from retrieve.output.unpack import Extracted, unpack
+from retrieve.selection import EVERYTHING, Selection
 from retrieve.stamps.members import read_members
 from retrieve.stamps.stamps import Stamps
 from support.site import Site
-from support.tar_making import END, MTIME, downloaded, fits, header, member, packed
+from support.tar_making import END, MTIME, downloaded, everything_below, fits, header, member, packed
 from vospace_demo.results import make_archives
 
 GOOD = member("output/run/good.txt")
@@ -98,6 +100,7 @@ ODD: dict[str, bytes] = {
     ),
     "long name in Latin-1": packed(member("L", b"output/" + b"\xe9" * 150, b"L"), GOOD),
     "no-break space": packed(member("output/run/a\u00a0b.txt"), member("output/r\u00fcn/\u2009\u200d\ue000")),
+    "content that begins as AppleDouble": packed(member("output/x", b"\0\x05\x16\x07"), GOOD),
     "the year 2514": of_year_2514(),
     "volume label": packed(header("a volume", kind=b"V"), GOOD),
     "Solaris": packed(member("pax", b"19 path=output/abc\n", b"X"), member("x")),
@@ -138,6 +141,34 @@ def test_a_hard_link_before_its_file_becomes_a_copy(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     assert unpack(tmp_path / "a.tgz", tmp_path / "s", "quick").files == {"output/run/good.txt": 7, "output/l": 7}
     assert (tmp_path / "s/output/l").read_bytes() == b"content"
+
+
+def test_only_what_is_selected_is_made_and_the_rest_that_links_lead_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(
+        packed(
+            header("output/empty.dat", kind=b"5"),
+            member("output/run/a.dat"),
+            GOOD,
+            header("output/a link.dat", kind=b"2", target="run/good.txt"),
+            header("output/dangling.dat", kind=b"2", target="nowhere"),
+            # Where a symbolic link leads counts from its own place.
+            header("output/astray.dat", kind=b"2", target="output/run/good.txt"),
+        )
+    )
+    made = {}
+    for only in (EVERYTHING, Selection(("*.dat",))):
+        staging = tmp_path / "staging"
+        staging.mkdir()
+        content = unpack(tmp_path / "a.tgz", staging, "quick", only=only)
+        assert content.left_out == ("output/dangling.dat", "output/astray.dat")
+        made[content.needed] = set(everything_below(staging)), set(content.files)
+        shutil.rmtree(staging)
+    directories, files = {"output", "output/run"}, {"output/run/a.dat"}
+    all_files = {*files, "output/run/good.txt", "output/a link.dat"}
+    assert made == {
+        (): ({*directories, "output/empty.dat", *all_files}, all_files),
+        ("output/run/good.txt",): (directories | files, files),
+    }
 
 
 def test_links_to_what_is_no_file_of_the_archive_are_left_out_counted_and_listed(site: Site) -> None:
@@ -258,6 +289,17 @@ def test_what_pigz_makes_is_read(tmp_path: Path) -> None:
     content = random.Random(3).randbytes(3 << 20)
     _, ours, tar = by_both(parallel(member("output/x", content) + END), tmp_path)
     assert ours == tar
+
+
+def test_memory_does_not_grow_with_what_follows_a_gzip_member(tmp_path: Path) -> None:
+    path, large = tmp_path / "a.gz", os.urandom(32 << 20)
+    path.write_bytes(gzip.compress(b"first") + gzip.compress(large, 0))
+    tracemalloc.start()
+    try:
+        assert sum(map(len, gunzip(path))) == 5 + len(large)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_gzip_member_may_begin_anywhere(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieve.output.tree import Refused
-from retrieve.output.unpack import Limits, unpack
+from retrieve.formats.header import REGULAR, Member
+from retrieve.output.tree import LONGEST, Refused
+from retrieve.output.unpack import UNLIMITED, Limits, _bounded, _joined, _refusal, unpack
+from retrieve.selection import EVERYTHING, Selection
 from support.site import Site
 from support.tar_making import END, downloaded, everything_below, fits, header, member, packed, padded, pax
 from vospace_demo.results import make_archives
@@ -104,6 +107,12 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "character device": (packed(header("output/null", kind=b"3")), "'output/null' is a character device"),
     "block device": (packed(header("output/disk", kind=b"4")), "'output/disk' is a block device"),
     "named pipe": (packed(header("output/pipe", kind=b"6")), "'output/pipe' is a named pipe"),
+    "device beside a file": (packed(GOOD, header("output/run/null", kind=b"3")), "is a character device"),
+    "parent beside a file": (packed(GOOD, member("output/run/..")), "'output/run/..' leads out"),
+    "escape in a name beside a file": (
+        packed(GOOD, member("output/run/\x1b[2J")),
+        "has control characters in its name",
+    ),
     "unknown kind": (packed(header("output/x", kind=b"Z")), "is a member of an unknown kind"),
     "rest of a file": (packed(member("output/x", kind=b"M")), "'output/x' is a part of a file that begins on another"),
     "sparse without a map": (packed(member("output/x", kind=b"S")), "a sparse file whose pieces are not as long as it"),
@@ -128,6 +137,10 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "deep path": (packed(pax({"path": "output/" + "n/" * 100 + "x"}), member("x")), "more than 64 directories deep"),
     "file and directory": (packed(member("output/a"), member("output/a/b")), "is both a file and a directory"),
     "directory and file": (packed(member("output/a/b"), member("output/a")), "is both a file and a directory"),
+    "link below a file": (
+        packed(member("output/f"), header("output/f/l", kind=b"2", target="../f")),
+        "'output/f/l' is both a file and a directory",
+    ),
     "size beyond the end": (packed(header("output/x", 5000), padded(b"x" * 600)), "it ends within a member"),
     "size of another member": (packed(header("output/x", 100), GOOD), "a header whose"),
     "size that is text": (packed(header("output/x", size=b"0000000zz0z\0")), "a header whose size is no number"),
@@ -192,6 +205,24 @@ BEYOND: dict[str, tuple[bytes, Limits, str]] = {
         "more than 200 members",
     ),
 }
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_what_is_hostile_or_broken_is_refused_where_it_is_unpacked(name: str, tmp_path: Path) -> None:
+    content, reason = CORPUS[name]
+    (tmp_path / "a.tgz").write_bytes(content)
+    (tmp_path / "staging").mkdir()
+    with pytest.raises(Refused) as caught:
+        unpack(tmp_path / "a.tgz", tmp_path / "staging", "quick", UNLIMITED)
+    assert reason in f": {caught.value}"
+
+
+@pytest.mark.parametrize("only", [EVERYTHING, Selection(("*.fits",))])
+def test_what_is_no_file_is_refused_also_where_it_is_not_asked_for(only: Selection, tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(CORPUS["device beside a file"][0])
+    (tmp_path / "staging").mkdir()
+    with pytest.raises(Refused, match=r"^'output/run/null' is a character device$"):
+        unpack(tmp_path / "a.tgz", tmp_path / "staging", "quick", only=only)
 
 
 def test_each_hostile_or_broken_archive_is_refused_with_its_reason(site: Site) -> None:
@@ -277,6 +308,61 @@ def test_a_million_empty_members_are_refused(site: Site) -> None:
     assert site.files("output") == {}
 
 
+@pytest.mark.parametrize(
+    ("number", "size", "text"),
+    [
+        (errno.EEXIST, 1, "'output/x' is both a file and a directory"),
+        (errno.EFBIG, 5 << 30, "'output/x' is larger than a file can be here"),
+        (errno.EINVAL, 5 << 30, "'output/x' is larger than a file can be here"),
+        (errno.EINVAL, (4 << 30) - 1, "'output/x' is no name for a file here: Invalid argument"),
+        (errno.EILSEQ, 1, "'output/x' is no name for a file here: "),
+        # Of these the member is not to blame.
+        (errno.EFBIG, (4 << 30) - 1, ""),
+        (errno.ENOSPC, 5 << 30, ""),
+    ],
+)
+def test_a_member_is_blamed_for_what_it_is_to_blame_for(number: int, size: int, text: str) -> None:
+    error = OSError(number, os.strerror(number))
+    found = _refusal(Member("output/x", "", REGULAR, size, 0), error)
+    if text:
+        assert isinstance(found, Refused)
+        assert str(found).startswith(text)
+    else:
+        assert found is error
+
+
+@pytest.mark.parametrize(
+    ("above", "target", "path"),
+    [
+        ("output", "run/x", "output/run/x"),
+        ("output/run", ".././a//x", "output/a/x"),
+        ("output/run", "../../x", "x"),
+        ("", "output/l", "output/l"),
+        ("output", "../../x", None),
+        ("output", "/run/x", None),
+        ("output", "l/x", None),
+        ("output", "l/../x", None),
+        (
+            "output",
+            "./" * ((LONGEST - 1) // 2) + "x" * (1 + (LONGEST - 1) % 2),
+            f"output/{'x' * (1 + (LONGEST - 1) % 2)}",
+        ),
+        ("output", "./" * (LONGEST // 2) + "x" * (1 + LONGEST % 2), None),
+    ],
+)
+def test_where_a_link_leads_is_told_unless_it_leads_out_or_through_another(
+    above: str, target: str, path: str | None
+) -> None:
+    assert _joined(above, target, {"output/l": GOOD}) == path
+
+
+def test_a_stream_is_read_as_far_as_its_size_allows() -> None:
+    allowed = 10 - 1_000_000_000  # what headers and padding may take
+    assert list(_bounded([bytes(4), bytes(6)], allowed)) == [bytes(4), bytes(6)]
+    with pytest.raises(Refused, match="it unpacks to more than its size allows; is it a bomb"):
+        list(_bounded([bytes(4), bytes(7)], allowed))
+
+
 @pytest.mark.parametrize("name", BEYOND)
 def test_what_is_beyond_the_limits_is_refused(name: str, tmp_path: Path) -> None:
     content, limits, reason = BEYOND[name]
@@ -284,6 +370,20 @@ def test_what_is_beyond_the_limits_is_refused(name: str, tmp_path: Path) -> None
     (tmp_path / "staging").mkdir()
     with pytest.raises(Refused, match=f"{re.escape(reason)}.*FORCE=yes"):
         unpack(tmp_path / "a.tgz", tmp_path / "staging", "quick", limits)
+
+
+def test_what_is_just_within_the_limits_is_unpacked(tmp_path: Path) -> None:
+    files = {f"output/{name}": 100 for name in "abc"}
+    (tmp_path / "a.tgz").write_bytes(packed(*(member(name, bytes(size)) for name, size in files.items())))
+    # Three files and the directory that they are in, and where that is.
+    for most, bytes_ in ((5, 300), (4, 300), (5, 299)):
+        staging = tmp_path / f"{most} {bytes_}"
+        staging.mkdir()
+        if (most, bytes_) == (5, 300):
+            assert unpack(tmp_path / "a.tgz", staging, "quick", Limits(most, bytes_)).files == files
+        else:
+            with pytest.raises(Refused, match="FORCE=yes"):
+                unpack(tmp_path / "a.tgz", staging, "quick", Limits(most, bytes_))
 
 
 def test_force_lifts_the_limits(site: Site) -> None:
