@@ -139,6 +139,7 @@ CASES = {
     "untar": Case("downloaded", ("untar",), 60),
     "shards-untar": Case("downloaded", ("untar",), 30, shards=2),
     "free": Case("downloaded", ("untar", "KEEP=no"), 50),
+    "free-later": Case("unpacked", ("untar", "KEEP=no"), 10),
     "replace": Case("unpacked", ("untar",), 40, newer_here),
     "taken": Case("downloaded", ("untar",), 20, taken),
     "given-back": Case("downloaded", ("untar",), 20, given_back, status=2, after=("untar",)),
@@ -176,6 +177,11 @@ def outcome(site: Site) -> dict[str, object]:
     return found | {str(path): path.readlink() for path in site.directory.rglob("*") if path.is_symlink()}
 
 
+def listed(files: Files) -> set[str]:
+    """Tiles of which it is known what is at the source."""
+    return {path.rpartition("/")[2] for path in files if re.match(r"stamps/mccd/(available|incomplete)/2", path)}
+
+
 class Trial:
     """A case on its way: the run directory in which it begins.
 
@@ -196,7 +202,8 @@ class Trial:
         self.case.before(site, container)
         self._known.learn(container)
         self.source = {path.name: path.read_bytes() for path in container.glob("*.tgz")}
-        self._wrong = set(broken(files_of(site.directory), self._known))
+        files = files_of(site.directory)
+        self._wrong, self._listed = set(broken(files, self._known)), listed(files)
 
     @cached_property
     def undisturbed(self) -> tuple[float, dict[str, object]]:
@@ -220,8 +227,9 @@ class Trial:
         return replace(self._site, directory=directory)
 
     def broken(self, files: Files) -> set[str]:
-        """Promises that are broken, and were not before."""
-        return set(broken(files, self._known)) - self._wrong
+        """Promises that are broken, and were not before; a tile that was listed is one that stays so."""
+        lost = {f"nothing is known of '{tile}'" for tile in self._listed - listed(files)}
+        return (set(broken(files, self._known)) | lost) - self._wrong
 
     def complete(self, again: Site, about: str) -> None:
         """Run the verb once more: it comes to the same end as if nothing had happened, and fetches nothing twice."""

@@ -143,6 +143,8 @@ def write_stamps(now: Availability, tiles: Iterable[str], stamps: Stamps, record
         sync_file_system(stamps.directory)
     for one in changed:
         stamps.publish(*one)
+    if outdated:
+        stamps.sync(AVAILABLE, INCOMPLETE)  # or a tile could be left without either
     for one in outdated:
         stamps.remove(*one)
     return len(changed)
