@@ -44,11 +44,14 @@ class Transient(SourceError):
     ----------
     retry_after
         Seconds that the server asks to wait before the next try, or None.
+    crowded
+        It may be that the service was asked for too much at once.
     """
 
-    def __init__(self, text: str, retry_after: float | None = None) -> None:
+    def __init__(self, text: str, retry_after: float | None = None, *, crowded: bool = False) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.crowded = crowded
 
 
 _REMEDIES = {

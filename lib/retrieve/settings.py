@@ -18,6 +18,8 @@ from retrieve.wording import some
 
 #: What `avail` remembers for the targets that follow it.
 REMEMBERED = ("PSF", "INPUT_PATH", "TILES", "PRODUCTS", "PARTIAL", "ARCHIVES", "DEST", "CERTFILE", "TOKEN", "INSECURE")
+#: Where JOBS gives no number: the most transfers at once, and all else that is asked for at once.
+MOST_JOBS, STREAMS = 32, 8
 #: What `watch` puts into the environment of most of its rounds: then `avail` passes over tiles that are done.
 UNFINISHED = "RETRIEVE_UNFINISHED"
 #: Settings of earlier versions, and what took their place.
@@ -33,6 +35,10 @@ def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError("a whole number from 1")
     return int(value)
+
+
+def _jobs(value: str) -> int:
+    return 0 if value == "auto" else _count(value)
 
 
 def _whole(value: str) -> int:
@@ -141,7 +147,8 @@ class Settings:
     """The settings of a run: the only table of their names, defaults, meanings and parsers.
 
     Make knows them in upper case, from `lib/make/settings.mk`, which `make settings` writes anew from this table.
-    `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no limit, `v` is None for ``quiet``.
+    `timeout` and `every` are in seconds, `rate` in bytes per second with 0 for no limit, `v` is None for ``quiet``,
+    `jobs` is 0 for ``auto``.
     """
 
     psf: str = _choice("mccd", "PSF model: {}", [*PRODUCTS_OF])
@@ -161,7 +168,7 @@ class Settings:
     archives: Path = _place("archives", "where the archives are kept", _path)
     dest: Path = _place(".", "where output/ is unpacked", _path)
     stamps: Path = _place("stamps", "where the stamps are", _path)
-    jobs: int = _setting("8", "transfers at once; make -jN sets it, too", _count)
+    jobs: int = _setting("auto", "transfers at once, auto: as many as are worth it; make -jN sets it, too", _jobs)
     check: str = _choice("quick", "how FITS files are checked: {}", ("quick", "full", "none"))
     only: Selection = _setting(
         "", "untar: some of the files, by patterns of their names or paths; empty: all", _selection

@@ -20,7 +20,9 @@ class Counts:
     documents: int = 0
     """Bytes of all other answers."""
     peak: int = 0
-    """The most requests for file content (routes files and storage) that were served at once."""
+    """The most requests for file content (routes files and storage) that there were at once."""
+    refused: int = 0
+    """Requests that were turned away by the fault `crowded`."""
 
     @property
     def total(self) -> int:
@@ -49,6 +51,7 @@ class Record:
             self._bytes: Counter[str] = Counter()
             self._documents = 0
             self._peak = self._serving
+            self._refused = 0
 
     @contextmanager
     def request(self, route: str, name: str) -> Iterator[None]:
@@ -65,6 +68,11 @@ class Record:
             with self._lock:
                 self._serving -= content
 
+    def refuse(self) -> None:
+        """Count a request that is turned away."""
+        with self._lock:
+            self._refused += 1
+
     def sent(self, name: str, number: int) -> None:
         """Count `number` bytes of the content of node `name`."""
         with self._lock:
@@ -79,4 +87,4 @@ class Record:
         """Return the counts as they stand."""
         with self._lock:
             counters = (Counter(one) for one in (self._routes, self._nodes, self._bytes))
-            return Counts(*counters, self._documents, self._peak)
+            return Counts(*counters, self._documents, self._peak, self._refused)

@@ -57,8 +57,8 @@ class Fault:
     encoding     `Content-Encoding: gzip` around nothing, and the property `#encoding` (a state)
     stale-md5    property and Digest are those of other bytes, also where there would be none (a state)
     unreadable   a container that lists nothing and is not `#readable` (a state)
-    crowded      answer `status` while `at` requests are being served; each of these waits until one more is
-                 turned away, at most `seconds` (a state)
+    crowded      answer `status`, or reset if that is 0, while `at` requests are being served; each of these waits
+                 until one more is turned away, at most `seconds` (a state)
     ============ ==========================================================================================
 
     `at` counts the bytes of that answer's body (of the remainder, when a Range was asked for); from the

@@ -41,9 +41,9 @@ class Routes(Connection):
                 self.space.record.request(self.asked.route, self.asked.name),
                 self.space.faults.crowd(self.asked.route, self.asked.name) as too_many,
             ):
-                if too_many:
-                    raise Refused(too_many.status, self.asked.path)
-                self.serve(self.asked)
+                if too_many is None:
+                    return self.serve(self.asked)
+            self.turn_away(too_many)
         except Refused as error:
             self.refuse(error)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -100,6 +100,15 @@ class Routes(Connection):
             self.storage(asked)
         else:
             self.negotiation(asked, body)
+
+    def turn_away(self, crowded: Fault) -> None:
+        """Refuse a request as one too many, no sooner than it would be answered."""
+        self.space.record.refuse()
+        self.read_body()
+        self.space.stopping.wait(self.space.latency)
+        if crowded.status:
+            raise Refused(crowded.status, self.asked.path)
+        self.reset()
 
     def read_body(self) -> bytes:
         """Return the body of a request; an unread one would be taken for the next request."""

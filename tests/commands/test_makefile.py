@@ -315,7 +315,7 @@ def test_a_sync_goes_on_where_some_tiles_failed_and_stops_where_nothing_could_be
 
 
 @pytest.mark.parametrize(
-    ("words", "jobs"), [(["-j3"], 3), (["JOBS=2"], 2), (["-j5", "JOBS=2"], 2), (["-j"], 8), ([], 8)]
+    ("words", "jobs"), [(["-j3"], 3), (["JOBS=2"], 2), (["-j5", "JOBS=2"], 2), (["-j"], 0), ([], 0)]
 )
 def test_the_jobs_of_make_are_transfers_at_once_unless_the_setting_is_given(
     words: list[str], jobs: int, site: Site

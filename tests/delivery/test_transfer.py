@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from retrieve.archives import Archive, Verified
+from retrieve.delivery.gate import Gate
 from retrieve.delivery.part import PART, part_path
 from retrieve.delivery.pool import Stopped
 from retrieve.delivery.transfer import Fetcher
+from retrieve.delivery.window import Window
 from retrieve.errors import AccessError, Gone, SourceError, Transient
 from retrieve.source.container import Body
 from retrieve.source.patience import RateLimit
@@ -86,7 +88,9 @@ class Run:
 
     def fetch(self, archive: Archive = ARCHIVE) -> Verified:
         """Fetch an archive with two tries more."""
-        fetcher = Fetcher(self.script, self.directory, 2, self.moved.append, self.pause, self.stop, RateLimit(0))
+        fetcher = Fetcher(
+            self.script, gate(self.stop), self.directory, 2, self.moved.append, self.pause, self.stop, RateLimit(0)
+        )
         return fetcher.fetch(archive)
 
     def pause(self, seconds: float, reason: str) -> None:
@@ -98,13 +102,18 @@ class Run:
         return {path.name: path.read_bytes() for path in self.directory.iterdir()}
 
 
+def gate(stop: threading.Event) -> Gate:
+    """A gate that keeps nobody waiting."""
+    return Gate(Window(1, fixed=True), stop)
+
+
 def test_what_is_whole_gets_no_name_after_a_stop_and_one_without_being_fetched_again_later(tmp_path: Path) -> None:
     """The record of what was verified is written then: what would get its name later would miss it."""
     part = part_path(tmp_path, ARCHIVE)
     part.write_bytes(CONTENT)
     stop = threading.Event()
     # Without a container: nothing is to be asked for.
-    fetcher = Fetcher(None, tmp_path, 0, lambda _: None, lambda *_: None, stop, RateLimit(0))
+    fetcher = Fetcher(None, gate(stop), tmp_path, 0, lambda _: None, lambda *_: None, stop, RateLimit(0))
     stop.set()
     with pytest.raises(Stopped):
         fetcher.fetch(ARCHIVE)
@@ -271,7 +280,7 @@ def test_a_part_that_is_whole_gets_its_name_if_it_is_right(part: bytes, asked: l
 
 def test_a_fetch_ends_before_it_asks_and_while_it_waits_once_it_is_told_to_stop(tmp_path: Path) -> None:
     script, stop = Script([Transient("busy", 60.0), WHOLE]), threading.Event()
-    fetcher = Fetcher(script, tmp_path, 2, lambda _: None, lambda *_: stop.set(), stop, RateLimit(0))
+    fetcher = Fetcher(script, gate(stop), tmp_path, 2, lambda _: None, lambda *_: stop.set(), stop, RateLimit(0))
     for asked in [0], [0]:
         with pytest.raises(Stopped):
             fetcher.fetch(ARCHIVE)

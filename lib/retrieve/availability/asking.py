@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from retrieve.host.messages import remark
 from retrieve.products import ProductSet
-from retrieve.settings import Settings
+from retrieve.settings import STREAMS, Settings
 from retrieve.source.container import Container, Range, Wanted, Way
 from retrieve.tiles import JOIN
 from retrieve.wording import some
@@ -124,7 +124,9 @@ def ask_for(
     names = [product.archive(tile) for tile in tiles for product in products]
     # Where a job's name sorts among those of single tiles depends on the service.
     ways = tuple(one for one in container.ways if one is not Way.RANGES or not any(JOIN in tile for tile in tiles))
-    divisions = [ranges_of(tiles, products, settings.jobs, gap) for gap in _GAPS] if Way.RANGES in ways else [[]]
+    divisions = (
+        [ranges_of(tiles, products, settings.jobs or STREAMS, gap) for gap in _GAPS] if Way.RANGES in ways else [[]]
+    )
     known_nodes, known_seconds = known
     few = min(max(_FEW, len(names) // 2), _MANY)
 
@@ -135,7 +137,7 @@ def ask_for(
         there = known_nodes if known_nodes > few else unknown
         usual = _PAGED if Way.RANGES in container.ways else _UNPAGED
         a_node = known_seconds or usual if per_node is None else per_node
-        costs = Costs(ways, there, a_node, latency, settings.page, settings.jobs)
+        costs = Costs(ways, there, a_node, latency, settings.page, settings.jobs or STREAMS)
 
         def price(ranges: Sequence[Range]) -> float:
             nodes = [one.nodes for one in ranges]

@@ -11,7 +11,7 @@ from retrieve.errors import ListingError
 from retrieve.host.progress import Progress
 from retrieve.host.threads import in_threads
 from retrieve.products import ProductSet
-from retrieve.settings import Settings
+from retrieve.settings import STREAMS, Settings
 from retrieve.source.container import Container, Listing, Wanted, Way
 from retrieve.source.listing import PartsError
 from retrieve.wording import printable
@@ -48,7 +48,7 @@ def check_absent(
     sample = random.sample(absent, min(settings.probe, len(absent)))
     names = [name for name in dict.fromkeys([*vanished, *sample]) if not listing.shows(name)]
     # A thread needs a connection of its own, which costs as much as several questions.
-    threads = min(settings.jobs, 1 + len(names) // _QUESTIONS)
+    threads = min(settings.jobs or STREAMS, 1 + len(names) // _QUESTIONS)
     progress, hidden = Progress("checking", "archives", len(names), quiet=settings.quiet), ""
     with progress, closing(in_threads(container.look_up, names, threads)) as answers:
         for name, found in answers:

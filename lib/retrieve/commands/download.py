@@ -6,12 +6,13 @@ from retrieve.commands import avail
 from retrieve.delivery.delivery import Delivery, Tally
 from retrieve.delivery.forecast import look_ahead
 from retrieve.delivery.plan import plan_download
+from retrieve.delivery.window import Found
 from retrieve.errors import RetrieveError, remedy
 from retrieve.host.disk import check_room, make_directory
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
-from retrieve.settings import Settings
-from retrieve.stamps.runs import Recorder
+from retrieve.settings import MOST_JOBS, Settings
+from retrieve.stamps.runs import Recorder, read_runs
 from retrieve.stamps.stale import behind, collected
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
 from retrieve.wording import lifetime, size, some
@@ -28,7 +29,7 @@ def main(settings: Settings) -> int:
         stale = behind(stamps, "download")
     with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
         plans = plan_download(settings, stamps, stale)
-        outlook = look_ahead(plans, settings.product_set(), settings.archives, settings.jobs)
+        outlook = look_ahead(plans, settings.product_set(), settings.archives, settings.jobs or MOST_JOBS)
         try:
             make_directory(settings.archives)
         except OSError as error:
@@ -38,7 +39,7 @@ def main(settings: Settings) -> int:
             (stamps.directory / DOWNLOADED).mkdir(exist_ok=True)
         if not settings.force:
             check_room(outlook.need, outlook.files, settings.archives, "ARCHIVES")
-        delivery = Delivery(plans, settings, stamps)
+        delivery = Delivery(plans, settings, stamps, _found(stamps))
         if outlook.fetch.total():
             ends = delivery.access_ends()
             run.events.certificate(ends)
@@ -53,7 +54,7 @@ def foretell(settings: Settings) -> int:
     stamps = Stamps(settings.stamps, products.model)
     stamps.check_listed()
     plans = plan_download(settings, stamps, behind(stamps, "download"))
-    outlook = look_ahead(plans, products, settings.archives, settings.jobs)
+    outlook = look_ahead(plans, products, settings.archives, settings.jobs or MOST_JOBS)
     show(
         settings,
         text=[outlook.summary(), *outlook.table()] if plans else ["nothing to fetch"],
@@ -94,7 +95,19 @@ def _data(delivery: Delivery) -> dict[str, object]:
         "bytes": tally.bytes,
         "proved": tally.proved,
         "failed": tally.failed,
+        "at_once": delivery.found(),
     }
+
+
+def _found(stamps: Stamps) -> dict[str, Found]:
+    """By service, how many transfers at once went well in the latest run that found out."""
+    found = {}
+    for run in read_runs(stamps):
+        known = run.result.get("at_once") if run.verb == "download" else None
+        for service, values in known.items() if isinstance(known, dict) else ():
+            if one := Found.parse(values):
+                found[service] = one
+    return found
 
 
 def _sum(tally: Tally) -> str:

@@ -18,7 +18,7 @@ from retrieve.host.messages import complain, shorten, show
 from retrieve.host.progress import Progress
 from retrieve.host.threads import in_threads
 from retrieve.products import Product
-from retrieve.settings import Settings
+from retrieve.settings import STREAMS, Settings
 from retrieve.source.container import Container
 from retrieve.source.opening import open_container
 from retrieve.source.patience import patiently
@@ -78,7 +78,10 @@ def _look(settings: Settings) -> _Found:
     exposures: dict[str, set[str]] = {tile: set() for tile in tiles}
     images = list(_images(tiles, products, stamps, settings))
     progress = Progress("headers", "files", len(images), quiet=settings.quiet)
-    with progress, closing(in_threads(partial(_exposures, settings=settings), images, settings.jobs)) as answers:
+    with (
+        progress,
+        closing(in_threads(partial(_exposures, settings=settings), images, settings.jobs or STREAMS)) as answers,
+    ):
         for image, answer in answers:
             progress.advance(1)
             if isinstance(answer, str):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from retrieve.archives import Archive, Verified
 from retrieve.decisions import Decision, expected_md5
+from retrieve.delivery.gate import Gate
 from retrieve.delivery.part import remove_outdated_parts
 from retrieve.delivery.plan import TilePlan
 from retrieve.delivery.pool import Fetched, GivenUp, in_parallel
 from retrieve.delivery.transfer import Fetcher
+from retrieve.delivery.window import Found, Window
 from retrieve.errors import AccessError, Closed, SourceError, Transient, remedy
 from retrieve.formats.kinds import unsound
 from retrieve.host.disk import local_file, md5_of, sync_directory
 from retrieve.host.progress import Progress
-from retrieve.settings import Settings
+from retrieve.settings import MOST_JOBS, Settings
 from retrieve.source.opening import open_container
 from retrieve.source.patience import Pauses, RateLimit
 from retrieve.stamps.inventory import holds_source
@@ -68,9 +71,11 @@ class Delivery:
     ----------
     plans
         The tiles to bring home.
+    found
+        By service, how many transfers at once went well in earlier runs.
     """
 
-    def __init__(self, plans: list[TilePlan], settings: Settings, stamps: Stamps) -> None:
+    def __init__(self, plans: list[TilePlan], settings: Settings, stamps: Stamps, found: Mapping[str, Found]) -> None:
         self.tally = Tally()
         self._plans = {plan.tile: plan for plan in plans}
         self._products = settings.product_set()
@@ -83,6 +88,8 @@ class Delivery:
         self._guard = threading.Lock()
         self._failed_in_a_row = 0
         self._in_source = False
+        self._found = found
+        self._gates: dict[str, Gate] = {}
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
         self._verified: dict[str, dict[str, Verified]] = {}
@@ -91,6 +98,10 @@ class Delivery:
     def count(self) -> int:
         """Number of tiles to bring home."""
         return len(self._plans)
+
+    def found(self) -> dict[str, Found]:
+        """By service, how many transfers at once went well, as far as that is known now."""
+        return {service: found for service, gate in self._gates.items() if (found := gate.found())}
 
     def access_ends(self) -> datetime | None:
         """When the first of the credentials that the delivery needs ends, if they do.
@@ -114,7 +125,9 @@ class Delivery:
 
         A stop from outside (Ctrl-C, SIGTERM) ends the transfers; part files stay, to go on from.
         """
-        work = [item for plan in self._plans.values() for item in plan.todo()]
+        # The largest first, that none of them is alone at the end; tiles that are about alike stay in their order.
+        plans = sorted(self._plans.values(), key=lambda plan: -(plan.largest().bit_length() // 2))
+        work = [item for plan in plans for item in plan.todo()]
         remove_outdated_parts(self._settings.archives, (archive for _, archive in work))
         for plan in self._plans.values():
             self._verified[plan.tile] = {one.archive.name: one for one in plan.kept()}
@@ -123,18 +136,22 @@ class Delivery:
             return
         self._in_source = holds_source(self._settings)
         self._progress.total = sum(archive.bytes for _, archive in work)
-        jobs = min(self._settings.jobs, len(work))
+        jobs = min(self._settings.jobs or MOST_JOBS, len(work))
         # Closed within the progress: the bar is gone only when no thread writes to it any more.
-        self._progress.note(f"0/{len(work)} archives", 0)
+        self._note(len(work))
         try:
             with self._progress, closing(in_parallel(work, self._act, jobs, self._stop)) as results:
                 for result in results:
                     self._count(result)
-                    self._progress.note(
-                        f"{self.tally.fetched + self.tally.proved}/{len(work)} archives", self.tally.failures
-                    )
+                    self._note(len(work))
         finally:
             self._record_unfinished()
+
+    def _note(self, count: int) -> None:
+        done = self.tally.fetched + self.tally.proved
+        at_once = min(sum(gate.number for gate in self._gates.values()), count - done)
+        text = f"{done}/{count} archives" + (f", {at_once} at once" if at_once > 0 else "")
+        self._progress.note(text, self.tally.failures)
 
     def _act(self, tile: str, archive: Archive) -> Verified:
         """Bring one archive home, in a thread of the pool: keep the file if it proves right, otherwise fetch it."""
@@ -173,7 +190,7 @@ class Delivery:
         with self._guard:
             self._failed_in_a_row += 1
             count = self._failed_in_a_row
-        if count < max(_ENOUGH, 2 * self._settings.jobs):
+        if count < max(_ENOUGH, 2 * (self._settings.jobs or MOST_JOBS)):
             return error
         return GivenUp(f"{error}; {count} failed in a row, so the run ends: run 'make download' again later")
 
@@ -191,8 +208,10 @@ class Delivery:
     def _fetcher(self, source: str) -> Fetcher:
         with self._guard:
             if source not in self._fetchers:
+                container = open_container(source, self._settings)
                 self._fetchers[source] = Fetcher(
-                    open_container(source, self._settings),
+                    container,
+                    self._gate(container.service),
                     self._settings.archives,
                     self._settings.retries,
                     self._progress.advance,
@@ -201,6 +220,13 @@ class Delivery:
                     self._limit,
                 )
             return self._fetchers[source]
+
+    def _gate(self, service: str) -> Gate:
+        if service not in self._gates:
+            most, fixed = self._settings.jobs or MOST_JOBS, bool(self._settings.jobs)
+            window = Window(most, self._found.get(service), fixed=fixed)
+            self._gates[service] = Gate(window, self._stop)
+        return self._gates[service]
 
     def _count(self, result: Fetched) -> None:
         tally = self.tally

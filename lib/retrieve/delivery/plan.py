@@ -42,10 +42,13 @@ class TilePlan:
                 yield replace(self.record.verified[archive.name], archive=archive)
 
     def todo(self) -> Iterator[tuple[str, Archive]]:
-        """Tile and archive of each that is fetched or looked into."""
-        return (
-            (self.tile, archive) for archive in self.stamp.archives if self.decisions[archive.name] is not Decision.KEEP
-        )
+        """Tile and archive of each that is fetched or looked into, the largest first."""
+        wanted = (one for one in self.stamp.archives if self.decisions[one.name] is not Decision.KEEP)
+        return ((self.tile, archive) for archive in sorted(wanted, key=lambda one: one.bytes, reverse=True))
+
+    def largest(self) -> int:
+        """Bytes of the largest of them."""
+        return next((archive.bytes for _, archive in self.todo()), 0)
 
 
 def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[TilePlan]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from retrieve.archives import Archive, Verified, same_content
 from retrieve.decisions import md5_may_be_old
+from retrieve.delivery.gate import Gate
 from retrieve.delivery.part import Part, Sink, part_path
 from retrieve.delivery.pool import Stopped
 from retrieve.errors import AccessError, Gone, SourceError, Transient
@@ -43,6 +44,8 @@ class Fetcher:
     ----------
     container
         Where they come from.
+    gate
+        Lets as many be under way as the service gives well.
     directory
         Where they are to be, part files included.
     retries
@@ -59,6 +62,7 @@ class Fetcher:
     """
 
     container: Container
+    gate: Gate
     directory: Path
     retries: int
     moved: Callable[[int], None]
@@ -163,7 +167,10 @@ class Transfer:
         self._fetcher.wait(0)
         digest, start = self._part.resume()
         try:
-            with self._fetcher.container.read(self._archive.name, start, attempt) as body:
+            with (
+                self._fetcher.gate.passed(),
+                self._fetcher.container.read(self._archive.name, start, attempt) as body,
+            ):
                 self._check_head(body, start)
                 if body.start != start:
                     digest, start = new_md5(), 0
@@ -200,6 +207,7 @@ class Transfer:
                 if size > self._archive.bytes:
                     raise _Damaged(f"more than its {self._archive.bytes} bytes came")
                 self.count(size)
+                self._fetcher.gate.moved(len(chunk))
                 self._fetcher.wait(self._fetcher.limit.seconds_for(len(chunk)))
 
     def _accept(self, md5: str) -> Verified:

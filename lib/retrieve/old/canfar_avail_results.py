@@ -16,7 +16,7 @@ from retrieve.host.messages import complain
 from retrieve.host.threads import in_threads
 from retrieve.old.options import Parser, lists_of, run, settings_of
 from retrieve.products import ProductSet, named_files
-from retrieve.settings import Settings
+from retrieve.settings import STREAMS, Settings
 from retrieve.source.container import Listing, Wanted
 from retrieve.source.directory import Directory
 from retrieve.source.opening import open_containers
@@ -60,7 +60,7 @@ def _survey(settings: Settings, products: ProductSet, tiles: tuple[str, ...]) ->
     for container in open_containers(settings):
         listing = list_container(container, Wanted(products.matcher().fullmatch), settings)
         if isinstance(container, Directory):
-            _leave_out_unsound(container, listing, Stamps(settings.stamps, products.model), settings.jobs)
+            _leave_out_unsound(container, listing, Stamps(settings.stamps, products.model), settings.jobs or STREAMS)
             contents.append(Contents.of(container.uri, listing, products, products))
         else:
             contents.append(Contents.of(container.uri, listing, products, products))

@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("-p", "--psf", default="mccd", metavar="PSF", help=f"{' or '.join(PRODUCTS_OF)} (mccd)")
         self.add_argument("-v", "--verbose", action="store_true", help="say more")
-        self.add_argument("-j", "--jobs", default="8", metavar="N", help="how much to do at once (8)")
+        self.add_argument("-j", "--jobs", default="auto", metavar="N", help="how much to do at once (auto)")
 
     def add_lists(self, default: str | None, meaning: str) -> None:
         """Add the option `-i`."""

@@ -182,10 +182,13 @@ class Container(Protocol):
         As the user named it.
     ways
         In which ways it can be asked what it holds.
+    service
+        Id of the service that it is in; empty for a directory.
     """
 
     uri: str
     ways: tuple[Way, ...]
+    service: str
 
     def list(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
         """List the archives that are wanted, and follow the links that are.

@@ -22,6 +22,7 @@ class Directory:
     """A local directory, such as a container that is mounted or was copied."""
 
     ways = (Way.WHOLE,)
+    service = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path

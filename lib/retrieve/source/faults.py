@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Answers that may be others a little later: busy, being written (409 and 423 on Vault), or a server in trouble.
 _PASSING = {408, 409, 423, 425, 429, 500, 502, 503, 504}
+#: Those of them by which a service, or what stands before it, says that it is asked for too much at once.
+_CROWDED = {429, 503}
+#: The same of a connection: OpenSSL tells of a reset before the answer as of one that was closed.
+_TURNED_AWAY = ("refused", "reset by peer", "closed connection")
 #: What the innermost exception says, and what a person would say.
 _REASONS = {
     "Tunnel connection failed": "the proxy that HTTPS_PROXY names gives no way to the server",
@@ -61,7 +65,7 @@ def naming(what: str, who: Callable[[], Credentials]) -> Iterator[None]:
     try:
         yield
     except Transient as error:
-        raise Transient(f"{prefix}{error}", error.retry_after) from error
+        raise Transient(f"{prefix}{error}", error.retry_after, crowded=error.crowded) from error
     except SourceError as error:
         raise type(error)(f"{prefix}{error}") from error
     except (cadc.UnauthorizedException, cadc.ForbiddenException) as error:
@@ -121,7 +125,8 @@ def fault_of(error: HttpException, who: Callable[[], Credentials], prefix: str =
         return _without_answer(prefix, origin or error, who)
     reason = f"the server answered {response.status_code} {response.reason}"
     if response.status_code in _PASSING:
-        return Transient(f"{prefix}{reason}", seconds_to_wait(response.headers.get("Retry-After", "")))
+        wait = seconds_to_wait(response.headers.get("Retry-After", ""))
+        return Transient(f"{prefix}{reason}", wait, crowded=response.status_code in _CROWDED)
     return SourceError(f"{prefix}{reason}; if it stays, ask the service's help desk")
 
 
@@ -161,4 +166,5 @@ def _without_answer(prefix: str, error: BaseException, who: Callable[[], Credent
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)) or "timed out" in text:
         return Transient(f"{prefix}nothing came for too long")
     reasons = (reason for sign, reason in _REASONS.items() if sign in text)
-    return Transient(f"{prefix}{next(reasons, f'the connection failed ({type(error).__name__})')}")
+    reason = next(reasons, f"the connection failed ({type(error).__name__})")
+    return Transient(prefix + reason, crowded=any(sign in text for sign in _TURNED_AWAY))

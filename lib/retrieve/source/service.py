@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from retrieve.errors import ListingError, SourceError, Transient
 from retrieve.host.disk import write_whole
 from retrieve.host.program import sleep
-from retrieve.settings import Settings
+from retrieve.settings import MOST_JOBS, Settings
 from retrieve.source.credentials import Credentials, find
 from retrieve.source.faults import fault_of, naming, refuse_html, time_of
 from retrieve.source.patience import Pauses, patiently
@@ -135,7 +135,7 @@ class Service:
                 who = who.at(urlsplit(addresses.nodes).hostname)
                 connections = self._anonymous
                 if who.certificate:
-                    count, insecure = self._settings.jobs + 1, self._settings.insecure
+                    count, insecure = (self._settings.jobs or MOST_JOBS) + 1, self._settings.insecure
                     connections = Connections(count, insecure=insecure, certificate=who.certificate)
                 self._found = addresses, who, connections
             return self._found
@@ -225,7 +225,8 @@ class Service:
         """Connections on which no certificate is shown."""
         from retrieve.source.connections import Connections
 
-        return Connections(self._settings.jobs + 1, insecure=self._settings.insecure, certificate=None)
+        count = (self._settings.jobs or MOST_JOBS) + 1
+        return Connections(count, insecure=self._settings.insecure, certificate=None)
 
 
 def _kept(cache: Path, understand: Callable[[str], _Found]) -> tuple[_Found | None, float]:

@@ -20,7 +20,7 @@ from retrieve.archives import Archive
 from retrieve.errors import AccessError, Gone, ListingError, SourceError, Transient
 from retrieve.host.messages import complain, remark
 from retrieve.host.threads import in_threads
-from retrieve.settings import Settings
+from retrieve.settings import STREAMS, Settings
 from retrieve.source.container import CHUNK, Body, Listing, Wanted, Way
 from retrieve.source.credentials import Credentials
 from retrieve.source.faults import naming, naming_container, naming_odd, refuse_html, time_of
@@ -68,18 +68,18 @@ class VOSpace:
     def __init__(self, uri: str, settings: Settings) -> None:
         self.uri = uri
         self._settings = settings
-        self._resource, path = parse_uri(uri)
+        self.service, path = parse_uri(uri)
         self._path = quote(path)
-        self._paged = "vault" in self._resource
+        self._paged = "vault" in self.service
         self.ways = (Way.WHOLE, Way.NAMES, Way.RANGES) if self._paged else (Way.WHOLE, Way.NAMES)
-        self._service = Service(self._resource, settings, Pauses(partial(remark, settings)))
+        self._service = Service(self.service, settings, Pauses(partial(remark, settings)))
 
     def list(self, wanted: Wanted, seen: Callable[[int], None]) -> Listing:
         """List what is wanted of the container, the cheapest way; see `Container`."""
         with naming(f"cannot list '{self.uri}'", self._service.who), _advising(ListingError):
             listing = self._listing(wanted, seen)
             self._tell_problem()
-            threads = min(self._settings.jobs, len(listing.links))
+            threads = min(self._settings.jobs or STREAMS, len(listing.links))
             with closing(in_threads(lambda link: self._target(link[1]), listing.links.items(), threads)) as targets:
                 for (name, (_, target)), found in targets:
                     if isinstance(found, Archive):
@@ -95,7 +95,7 @@ class VOSpace:
             partial(self._named, root.url),
             root.uri,
             self._settings.page if self._paged else 0,
-            self._settings.jobs,
+            self._settings.jobs or STREAMS,
         )
         listing = lister.list(wanted, root.seconds, seen)
         if listing.way is not Way.WHOLE:
@@ -168,7 +168,7 @@ class VOSpace:
     def _file_url(self, name: str, attempt: int) -> str:
         """Where to get a file: on Vault the first try follows a redirect, later ones the negotiated hosts in turn."""
         if attempt and self._paged:
-            service = self._resource.removeprefix("ivo://").replace("/", "~")
+            service = self.service.removeprefix("ivo://").replace("/", "~")
             urls = self._negotiated(f"vos://{service}/{self._path}/{quote(name)}")
             if urls:
                 return urls[(attempt - 1) % len(urls)]

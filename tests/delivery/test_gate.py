@@ -1,0 +1,62 @@
+"""JOBS=auto on a service that turns away what is too much at once: it finds how much that is, and remembers it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.site import TILES, Site, names
+from vospace_demo.faults import Fault
+from vospace_demo.server import VOSpace
+
+
+@pytest.mark.parametrize("status", [503, 429, 0], ids=["503", "429", "reset"])
+def test_what_the_service_refuses_is_found_out_and_the_next_run_knows_it(
+    status: int, site: Site, at: str, space: VOSpace
+) -> None:
+    if status != 503 and at.startswith("arc"):
+        pytest.skip("the way of refusing makes no difference between the services")
+    site.list_tiles(*TILES[:2])
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.done("avail", f"INPUT_PATH={at}")
+    # They meet, be the machine ever so busy: of the eight that follow the first four, three are too many.
+    space.fault(Fault("crowded", route="files", at=5, status=status, seconds=2))
+    space.forget()
+    first = site.json("download")
+    ((number, refused),) = first["at_once"].values()
+    assert (first["fetched"], refused) == (14, True)
+    assert 4 <= number <= 7
+    assert 1 <= space.requests().refused <= 4
+    for path in (site.directory / "archives").iterdir():
+        path.unlink()
+    space.forget()
+    assert site.json("download")["fetched"] == 14
+    assert space.requests().peak <= number
+
+
+def test_a_number_that_is_given_is_kept_though_some_are_refused(site: Site, at: str, space: VOSpace) -> None:
+    site.begin("listed", at)
+    space.fault(Fault("crowded", at=2, status=503))
+    space.forget()
+    assert site.json("download", "JOBS=3")["at_once"] == {}
+    assert space.requests().peak <= 3
+
+
+def test_the_largest_come_first_so_that_none_is_alone_at_the_end(
+    site: Site, at: str, space: VOSpace, container: Path
+) -> None:
+    large = names(TILES[7])[3]
+    (container / large).write_bytes(os.urandom(300_000))
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={at}")
+    space.forget()
+    site.json("download", "JOBS=1")
+    asked = [name for route, name in space.requests().nodes if route == "files"]
+    assert asked[0] == large
+    tiles = [asked[start].removesuffix(".tgz")[-7:] for start in range(0, len(asked), 7)]
+    assert tiles == [TILES[7], *sorted(set(TILES) - {TILES[7]})]
+    for start in range(0, len(asked), 7):
+        sizes = [(container / name).stat().st_size for name in asked[start : start + 7]]
+        assert sizes == sorted(sizes, reverse=True)
