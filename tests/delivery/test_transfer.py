@@ -278,6 +278,15 @@ def test_a_part_that_is_whole_gets_its_name_if_it_is_right(part: bytes, asked: l
     assert run.files() == {ARCHIVE.name: CONTENT}
 
 
+def test_a_part_that_is_whole_and_of_no_md5_comes_again(tmp_path: Path) -> None:
+    """Not all of its bytes may have been on disk when the power went."""
+    part_path(tmp_path, WITHOUT_MD5).write_bytes(CONTENT)
+    run = Run(tmp_path, Script([SILENT]))
+    assert run.fetch(WITHOUT_MD5) == Verified(WITHOUT_MD5, MD5, ARCHIVE.date_ns)
+    assert run.script.asked == [0]
+    assert run.files() == {ARCHIVE.name: CONTENT}
+
+
 def test_a_fetch_ends_before_it_asks_and_while_it_waits_once_it_is_told_to_stop(tmp_path: Path) -> None:
     script, stop = Script([Transient("busy", 60.0), WHOLE]), threading.Event()
     fetcher = Fetcher(script, gate(stop), tmp_path, 2, lambda _: None, lambda *_: stop.set(), stop, RateLimit(0))

@@ -44,6 +44,7 @@ def test_an_archive_is_on_disk_before_it_gets_its_name_and_all_of_a_tile_before_
             for step in (("fsync", part), ("rename", archive))
         ),
         ("fsync", "archives"),
+        ("fsync", STAMPS),  # in which there is a directory for the state now
         ("fsync", f"{STAMPS}/downloaded/.{TILES[0]}"),
         ("rename", f"{STAMPS}/downloaded/{TILES[0]}"),
         ("fsync", f"{STAMPS}/downloaded"),
@@ -62,6 +63,7 @@ def test_what_was_unpacked_is_on_disk_before_it_is_listed_and_placed_and_the_sta
         ("rename", f"{STAMPS}/members/{TILES[0]}.gz"),
         ("fsync", f"{STAMPS}/members"),
         ("rename", "its place"),
+        ("fsync", STAMPS),
         ("syncfs", STAMPS),
         ("rename", f"{STAMPS}/extracted/{TILES[0]}"),
         ("fsync", f"{STAMPS}/extracted"),

@@ -175,6 +175,15 @@ def test_what_is_known_of_a_state_is_told_without_the_stamps_that_are_being_writ
     assert stamps.count(AVAILABLE) == 2
 
 
+def test_a_stamp_that_was_prepared_is_none_until_it_is_published(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    assert stamps.prepare(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS) == DATE_NS
+    assert (stamps.read(AVAILABLE, "182.308"), stamps.tiles(AVAILABLE)) == (None, {})
+    stamps.publish(AVAILABLE, "182.308")
+    assert stamps.read(AVAILABLE, "182.308") == (AVAILABLE_TEXT, DATE_NS)
+    stamps.sync(AVAILABLE, DOWNLOADED)  # of which there are none yet
+
+
 def test_a_changed_stamp_is_newer_however_coarse_the_dates_of_a_disk_are(tmp_path: Path) -> None:
     fine = Stamps(tmp_path, "mccd")
     assert fine.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS, above_ns=DATE_NS) > DATE_NS
