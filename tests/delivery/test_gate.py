@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.site import TILES, Site, names
+from retrieve.shards import Shard
+from support.site import RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
 
@@ -60,3 +61,17 @@ def test_the_largest_come_first_so_that_none_is_alone_at_the_end(
     for start in range(0, len(asked), 7):
         sizes = [(container / name).stat().st_size for name in asked[start : start + 7]]
         assert sizes == sorted(sizes, reverse=True)
+
+
+def test_shards_divide_what_one_run_would_fetch_at_once(site: Site, space: VOSpace) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH=vos:{RESULTS}")
+    mine = next(number for number in range(1, 17) if Shard(number, 16).owns(TILES[0]))
+    # Two of them meet, be the machine ever so busy.
+    space.fault(Fault("latency", route="storage", seconds=0.7))
+    space.forget()
+    found = site.json("download", f"SHARD={mine}/16")["at_once"]
+    assert space.requests().peak == 2
+    # What was found is told as that of all of them.
+    assert [number for number, _ in found.values()] == [32]

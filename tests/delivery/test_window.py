@@ -57,6 +57,13 @@ def test_one_more_than_was_refused_is_tried_after_a_long_time() -> None:
     assert [numbers.index(number) + 1 for number in (6, 7, 8, 9)] == [32, 48, 56, 60]
 
 
+def test_runs_at_the_same_time_divide_what_was_found() -> None:
+    assert Found(20, refused=True).share(16) == Found(1, refused=True)
+    assert Found(5, refused=False).share(16) == Found(1, refused=False)
+    assert rounds(Window(2, Found(32, refused=False).share(16), begin=1), [1, 1]) == [2, 2]
+    assert rounds(Window(8, begin=1), [1] * 5) == [2, 3, 4, 6, 8]
+
+
 def test_it_is_one_at_least_and_never_more_than_allowed() -> None:
     window = Window(6)
     assert rounds(window, [1] * 5) == [6] * 5

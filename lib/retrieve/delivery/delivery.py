@@ -15,7 +15,7 @@ from retrieve.delivery.part import remove_outdated_parts
 from retrieve.delivery.plan import TilePlan
 from retrieve.delivery.pool import Fetched, GivenUp, in_parallel
 from retrieve.delivery.transfer import Fetcher
-from retrieve.delivery.window import Found, Window
+from retrieve.delivery.window import BEGIN, Found, Window
 from retrieve.errors import AccessError, Closed, SourceError, Transient, remedy
 from retrieve.formats.kinds import unsound
 from retrieve.host.disk import local_file, md5_of, sync_directory
@@ -89,6 +89,7 @@ class Delivery:
         self._failed_in_a_row = 0
         self._in_source = False
         self._found = found
+        self._shards = settings.shard.count if settings.shard else 1
         self._gates: dict[str, Gate] = {}
         self._fetchers: dict[str, Fetcher] = {}
         self._fetched: set[str] = set()
@@ -100,8 +101,9 @@ class Delivery:
         return len(self._plans)
 
     def found(self) -> dict[str, Found]:
-        """By service, how many transfers at once went well, as far as that is known now."""
-        return {service: found for service, gate in self._gates.items() if (found := gate.found())}
+        """By service, how many transfers at once went well, those of all shards, as far as that is known now."""
+        found = {service: gate.found() for service, gate in self._gates.items()}
+        return {service: one._replace(number=one.number * self._shards) for service, one in found.items() if one}
 
     def access_ends(self) -> datetime | None:
         """When the first of the credentials that the delivery needs ends, if they do.
@@ -223,10 +225,16 @@ class Delivery:
 
     def _gate(self, service: str) -> Gate:
         if service not in self._gates:
-            most, fixed = self._settings.jobs or MOST_JOBS, bool(self._settings.jobs)
-            window = Window(most, self._found.get(service), fixed=fixed)
+            window = self._window(self._found.get(service))
             self._gates[service] = Gate(window, self._stop)
         return self._gates[service]
+
+    def _window(self, found: Found | None) -> Window:
+        """Window of a service; shards, which run at the same time, divide what one run would have."""
+        if self._settings.jobs:
+            return Window(self._settings.jobs, fixed=True)
+        most, begin = (max(one // self._shards, 1) for one in (MOST_JOBS, BEGIN))
+        return Window(most, found.share(self._shards) if found else None, begin=begin)
 
     def _count(self, result: Fetched) -> None:
         tally = self.tally

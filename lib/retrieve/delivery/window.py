@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-#: Transfers at once to begin with.
+#: Transfers at once to begin with, and by how many more it is tried at least.
 BEGIN = 4
 #: What an archive costs besides its bytes, in bytes: of small ones the number counts, of large ones the size.
 _EACH = 1 << 20
@@ -40,6 +40,10 @@ class Found(NamedTuple):
                 return cls(number, refused)
         return None
 
+    def share(self, count: int) -> Found:
+        """What each of so many runs, all at the same time, may begin with."""
+        return Found(max(self.number // count, 1), self.refused)
+
 
 class Window:
     """Finds the number: it is told what came and what was refused, and when; it knows no thread and no clock.
@@ -47,7 +51,7 @@ class Window:
     It judges by rounds, each as long as it takes as many archives to come as may be under way::
 
         what happened                              the next round has
-        faster than any before, by a tenth         half as many more, at least 4 more
+        faster than any before, by a tenth         half as many more, at least as many as in the beginning
         not faster                                 as many again, or after the second time what the fastest had
         something was refused                      half as many
         nothing, since a refusal                   more by half of what lacks to the number that was not refused
@@ -59,15 +63,18 @@ class Window:
         The largest number that it may give.
     found
         What an earlier run found.
+    begin
+        The number to begin with, if nothing was found.
     fixed
         The number is `most`, whatever happens.
     """
 
-    def __init__(self, most: int, found: Found | None = None, *, fixed: bool = False) -> None:
-        self.number = most if fixed else min(found.number if found else BEGIN, most)
+    def __init__(self, most: int, found: Found | None = None, *, begin: int = BEGIN, fixed: bool = False) -> None:
+        self.number = most if fixed else min(found.number if found else begin, most)
         #: Tells what was begun before the last refusal from what was begun after it.
         self._epoch = 0
         self._most = most
+        self._step = begin
         self._fixed = fixed
         self._refused = bool(found and found.refused)
         self._ceiling = self.number if self._refused else most
@@ -136,7 +143,7 @@ class Window:
     def _grow(self, rate: float) -> None:
         if rate > _FASTER * self._best:
             self._best, self._best_number, self._flat = rate, self.number, 0
-            self.number = min(self.number + max(self.number // 2, BEGIN), self._ceiling)
+            self.number = min(self.number + max(self.number // 2, self._step), self._ceiling)
         elif (flat := self._flat + 1) < _ENOUGH:
             self._flat = flat
         else:
