@@ -44,7 +44,7 @@ bench-short: ## the same with less data
 
 lint: $(if $(PYTHON),,$(VENV)/dev) ## the toolkit's style
 	@cd $(HERE) && $(call quote,$(PY)) -m ruff check && $(call quote,$(PY)) -m ruff format --check
-	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh lib/make/*.sh .ci/run
+	@cd $(HERE) && $(dir $(PY))shellcheck bin/* lib/*.sh lib/make/*.sh .ci/* containers/*.sh
 
 # A page that has not changed would not be checked again, hence -E.
 docs: $(if $(PYTHON),,$(VENV)/dev) ## the pages of docs/ as a site, in docs/_build; a warning or a dead link is an error
