@@ -53,7 +53,7 @@ verify:   ## read archives and unpacked files again; what is bad loses its stamp
 link:     ## link the catalogue of each unpacked tile where ShapePipe looks for it
 exposures: ## write exposure_numbers.txt: what the images of the tiles were stacked from
 status:   ## where does every tile stand? with TILES=182.308, all about that one
-report:   ## write report.html: where every tile stands, with a map of the sky
+report:   ## write report.html, where each tile stands on a sky map, and coverage.* for Aladin, DS9
 map:      ## write that map alone, for a slide: map.png and map.pdf
 manifest: ## write manifest.ecsv and MD5SUMS: what is here, from where and of when
 watch:    ## sync every EVERY, until each tile of the list is unpacked

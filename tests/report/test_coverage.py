@@ -121,7 +121,7 @@ def test_without_its_package_the_report_is_written_and_how_to_install_it_is_told
         shown = capfd.readouterr()
         report.foretell(Settings.parse(["V=quiet"]))
     assert shown.out.splitlines()[1] == "coverage.reg: 10 tiles unpacked"
-    told = r"cannot write 'coverage.moc.fits' without the package 'mocpy'; run '(.*) install mocpy'\n"
+    told = r"no 'coverage.moc.fits' without the package 'mocpy'; '(.*) install mocpy' installs it\n"
     command = re.fullmatch(told, shown.err)[1]
     version = subprocess.run([*command.split(), "--version"], capture_output=True, check=True, text=True).stdout
     assert version.startswith("pip ")

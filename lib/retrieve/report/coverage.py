@@ -28,9 +28,7 @@ def files(settings: Settings) -> list[Path]:
     try:
         import mocpy  # noqa: F401
     except ModuleNotFoundError:
-        remark(
-            settings, f"cannot write '{MOC}' without the package 'mocpy'; run '{sys.executable} -m pip install mocpy'"
-        )
+        remark(settings, f"no '{MOC}' without the package 'mocpy'; '{sys.executable} -m pip install mocpy' installs it")
         return [REGIONS]
     return [MOC, REGIONS]
 
