@@ -15,6 +15,32 @@ _BAD_DISK = _of(
     "delivery/test_local_faults.py",
     "test_a_disk_that_fails_leaves_nothing_that_is_not_on_it",
 )
+_UNPACKING = [
+    *_of(
+        "output/test_unpack_hostile.py",
+        "test_what_is_hostile_or_broken_is_refused_where_it_is_unpacked",
+        "test_what_is_no_file_is_refused_also_where_it_is_not_asked_for",
+        "test_a_member_is_blamed_for_what_it_is_to_blame_for",
+        "test_where_a_link_leads_is_told_unless_it_leads_out_or_through_another",
+        "test_a_stream_is_read_as_far_as_its_size_allows",
+        "test_what_is_beyond_the_limits_is_refused",
+        "test_what_is_just_within_the_limits_is_unpacked",
+    ),
+    *_of(
+        "output/test_real_archives.py",
+        "test_a_hard_link_before_its_file_becomes_a_copy",
+        "test_only_what_is_selected_is_made_and_the_rest_that_links_lead_to_is_told",
+        "test_apple_double_companions_are_no_data",
+        "test_what_comes_of_an_odd_archive_is_what_comes_with_tar",
+        "test_sparse_files_are_unpacked_with_their_holes",
+        "test_what_pigz_makes_is_read",
+        "test_memory_does_not_grow_with_what_follows_a_gzip_member",
+        "test_a_gzip_member_may_begin_anywhere",
+        "test_the_archive_of_every_kind_that_cpython_ships_is_read_as_tar_reads_it",
+    ),
+    "output/test_unpack.py::test_refusals_name_the_member",
+    "output/test_unpack_fits.py::test_files_with_a_loose_end_are_unpacked_and_counted",
+]
 
 #: By module below `lib/retrieve`, in the order in which `make mutants` takes them.
 COVERED_BY = {
@@ -23,4 +49,7 @@ COVERED_BY = {
     "delivery/part.py": ["delivery/test_part.py", "delivery/test_transfer.py", "host/test_on_disk.py", *_BAD_DISK],
     "stamps/stamps.py": ["stamps/test_stamps.py", "host/test_on_disk.py"],
     "stamps/lines.py": ["stamps/test_stamps.py"],
+    "output/unpack.py": _UNPACKING,
+    "formats/gunzip.py": _UNPACKING,
+    "formats/tar.py": ["formats/test_tar.py", *_UNPACKING],
 }
