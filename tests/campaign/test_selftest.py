@@ -229,9 +229,10 @@ def test_more_requests_at_once_than_it_answers_are_told(
     space.forget()
     reason = f"cannot look up '{last}': the server answered 503 Service Unavailable"
     text = f"1 request at once answered, and of 2 1 not ({reason}); give JOBS=1"
-    assert broken(f"INPUT_PATH={vault}") == {"at once": text}
+    assert broken(f"INPUT_PATH={vault}", "JOBS=2") == {"at once": text}
     assert space.requests().nodes["nodes", last] == 2
-    assert tried(f"INPUT_PATH={vault}", "JOBS=1")[0] == 0
+    for jobs in "1", "auto":
+        assert tried(f"INPUT_PATH={vault}", f"JOBS={jobs}")[0] == 0
 
 
 def test_no_more_is_read_than_there_is_leave_for(here: Site, vault: str, space: VOSpace, container: Path) -> None:

@@ -309,6 +309,7 @@ class SelfTest:
                 problems = [text for _, text in answers if text]
             if problems:
                 text = f"{some(well, 'request')} at once answered, and of {count} {len(problems)} not ({problems[0]})"
+                # JOBS=auto, which is 0, keeps to what is answered.
                 advice = "" if well >= self._settings.jobs else f"; give JOBS={well}"
                 yield Check("at once", not advice, text + advice)
                 return
