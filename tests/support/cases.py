@@ -208,13 +208,13 @@ class Trial:
     @cached_property
     def undisturbed(self) -> tuple[float, dict[str, object]]:
         """Seconds that the verb takes, and what it leaves behind, if nothing happens to it."""
-        site, begin = self.fresh(), time.monotonic()
+        site, begin = self.fresh(called="undisturbed"), time.monotonic()
         self._run(site, "undisturbed")
         return time.monotonic() - begin, outcome(site)
 
-    def fresh(self, files: Files | None = None) -> Site:
+    def fresh(self, files: Files | None = None, called: str = "again") -> Site:
         """Make a copy of the run directory, or one with some files."""
-        directory = self._site.directory.with_name("again")
+        directory = self._site.directory.with_name(called)
         shutil.rmtree(directory, ignore_errors=True)
         if files is None:
             shutil.copytree(self._site.directory, directory, symlinks=True)
