@@ -37,7 +37,7 @@ soak-short: $(if $(PYTHON),,$(VENV)/dev) ## a few kills and power cuts; SEED=2 i
 	@export KILLS=1 CUTS=5 RUNS=1; $(PYTEST) -n auto -m soak -k '$(SHORT)' tests/commands/test_kills.py tests/commands/test_power_cuts.py
 
 bench bench-short: $(if $(PYTHON),,$(VENV)/dev)
-	@mkdir -p bench && for part in transfer listing asking unpack; do \
+	@mkdir -p bench && for part in transfer jobs listing asking unpack; do \
 	  PYTHONPATH=$(HERE)lib $(call quote,$(PY)) $(HERE)tests/bench/bench_$$part.py bench $(if $(filter bench,$@),,--short); done
 bench: ## speed, as ratios between two ways in one run; written to bench/
 bench-short: ## the same with less data

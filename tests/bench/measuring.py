@@ -52,14 +52,18 @@ class Server:
         """Count anew."""
         self._ask("control/requests", "DELETE")
 
+    def misbehave(self, faults: list[dict[str, object]]) -> None:
+        """Let these faults be the only ones."""
+        self._ask("control/faults", "POST", json.dumps(faults).encode())
+
     def warm_up(self, container: str) -> None:
         """Have it read all files once, for their MD5s."""
         self._ask(container)
 
-    def _ask(self, path: str, method: str = "GET") -> bytes:
+    def _ask(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        request = urllib.request.Request(f"https://{self.host}/{path}", method=method)
+        request = urllib.request.Request(f"https://{self.host}/{path}", data=body, method=method)
         with urllib.request.urlopen(request, context=context) as answer:
             return answer.read()
 
