@@ -11,8 +11,9 @@ from retrieve.archives import Archive
 from retrieve.availability.asking import ask_for
 from retrieve.availability.contents import Availability, Contents
 from retrieve.availability.forms import find_forms
-from retrieve.availability.probe import absent, check_absent
-from retrieve.availability.record import ListingRecord, count_changes, write_stamps
+from retrieve.availability.record import ListingRecord
+from retrieve.availability.short import absent, refuse_short
+from retrieve.availability.stamping import count_changes, write_stamps
 from retrieve.errors import SourceError
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import complain, remark, shorten, show
@@ -177,7 +178,7 @@ def _check(
 ) -> None:
     """Make sure that a listing was not short."""
     lacking = absent(contents, tiles, settings.product_set())
-    check_absent(container, listing, lacking, record.vanished(contents, tiles), settings)
+    refuse_short(container, listing, lacking, record.vanished(contents, tiles), settings)
 
 
 def list_container(container: Container, wanted: Wanted, settings: Settings) -> Listing:

@@ -24,7 +24,7 @@ from retrieve.settings import MOST_JOBS, Settings
 from retrieve.source.opening import open_container
 from retrieve.source.patience import Pauses, RateLimit
 from retrieve.stamps.inventory import holds_source
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, INCOMPLETE, UNFINISHED, Record, Stamps
+from retrieve.stamps.stamps import DOWNLOADED, UNFINISHED, Record, Stamps
 
 #: Give up after this many archives in a row have failed, or after twice JOBS if that is more.
 _ENOUGH = 20
@@ -285,8 +285,7 @@ class Delivery:
         now = replace(plan.stamp, archives=tuple(one.archive for one in ordered.values()))
         mtime_ns = plan.stamp_ns
         if now.archives != plan.stamp.archives:
-            state = INCOMPLETE if now.lacking else AVAILABLE
-            mtime_ns = self._stamps.write(state, plan.tile, now.text(), now.date_ns, mtime_ns)
+            mtime_ns = self._stamps.write(now.state, plan.tile, now.text(), now.date_ns, mtime_ns)
         sync_directory(self._settings.archives)
         # Before: what is left of it never goes on beside a stamp that knows better.
         self._stamps.remove(UNFINISHED, plan.tile)

@@ -39,10 +39,10 @@ class Part:
         held = local_file(self.path)
         return held.bytes if held else 0
 
-    def resume(self) -> tuple[Digest, int]:
-        """Hash what came earlier and say how much that is.
+    def usable(self) -> tuple[Digest, int]:
+        """Hash what came earlier and can be gone on from; return the digest and the number of bytes.
 
-        Nothing, without an MD5 at the source: it could not be told whether the rest belongs to it.
+        That is nothing without an MD5 at the source: it could not be told whether the rest belongs to it.
         """
         digest = new_md5()
         size = self.size()

@@ -75,11 +75,13 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
         found = stamps.source(tile)
         if found is not None and found[0].archives:
             record = Record(source, {name: one.verified() for name, one in lines.items() if one.mtime_ns is not None})
-            plans.append(TilePlan(tile, *found, record, _decide(found[0], record, here, products)))
+            plans.append(TilePlan(tile, *found, record, _decisions_for(found[0], record, here, products)))
     return plans
 
 
-def _decide(stamp: Stamp, record: Record, held: Mapping[str, LocalFile], products: ProductSet) -> dict[str, Decision]:
+def _decisions_for(
+    stamp: Stamp, record: Record, held: Mapping[str, LocalFile], products: ProductSet
+) -> dict[str, Decision]:
     """Decide about each archive of a tile."""
     return {
         one.name: decide(

@@ -165,7 +165,7 @@ class Transfer:
 
     def _attempt(self, attempt: int) -> Verified:
         self._fetcher.wait(0)
-        digest, start = self._part.resume()
+        digest, start = self._part.usable()
         try:
             with (
                 self._fetcher.gate.passed(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retrieve.archives import LocalFile
 from retrieve.availability.contents import Availability, Contents
-from retrieve.availability.probe import absent, check_absent
+from retrieve.availability.short import absent, refuse_short
 from retrieve.commands.avail import list_container
 from retrieve.formats.kinds import unsound
 from retrieve.host.disk import write_whole
@@ -64,7 +64,7 @@ def _survey(settings: Settings, products: ProductSet, tiles: tuple[str, ...]) ->
             contents.append(Contents.of(container.uri, listing, products, products))
         else:
             contents.append(Contents.of(container.uri, listing, products, products))
-            check_absent(container, listing, absent(contents[-1], tiles, products), (), settings)
+            refuse_short(container, listing, absent(contents[-1], tiles, products), (), settings)
     return Availability(products, contents)
 
 

@@ -126,7 +126,7 @@ class Conflict:
     def __post_init__(self) -> None:
         self.lost: list[str] = []
 
-    def decide(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
+    def staged_wins(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
         """Whether the staged file takes the place.
 
         The first row that fits holds:

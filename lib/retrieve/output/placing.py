@@ -151,7 +151,7 @@ class Placing:
             conflict = Conflict(
                 staging, self._destination, self._claims, self._absent, date_ns, superseded, outcome.kept
             )
-            self._tree.adopt(staging, conflict.decide)
+            self._tree.adopt(staging, conflict.staged_wins)
             self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in conflict.lost]
         if lost or superseded:

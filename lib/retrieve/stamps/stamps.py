@@ -62,6 +62,11 @@ class Stamp:
         return "\n".join(lines) + "\n"
 
     @property
+    def state(self) -> str:
+        """Whether the tile is complete at the source: `AVAILABLE`, or `INCOMPLETE`."""
+        return INCOMPLETE if self.lacking else AVAILABLE
+
+    @property
     def date_ns(self) -> int:
         """Newest date among the archives in nanoseconds since 1970; 0 without archives."""
         # As texts they sort as in time; to read all of a survey's would take a tenth of its listing.

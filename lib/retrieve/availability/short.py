@@ -1,4 +1,4 @@
-"""Probe: a listing may be short without saying so, so archives that it does not show are asked for by name."""
+"""Short listings: one may leave out nodes and not say so, so archives that it does not show are asked for by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from retrieve.wording import printable
 _QUESTIONS = 10
 
 
-def check_absent(
+def refuse_short(
     container: Container, listing: Listing, absent: Iterable[str], vanished: Iterable[str], settings: Settings
 ) -> None:
     """Ask by name for archives that a listing does not show: all that vanished since the last, a sample of the rest.
