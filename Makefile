@@ -64,7 +64,7 @@ $(VERBS): env
 
 sync: ## avail, download, untar, missing; a tile that fails does not stop the others
 	@$(MAKE) -f $(THIS) avail
-	@$(MAKE) -f $(THIS) -k download untar missing
+	@$(MAKE) -f $(THIS) -k $(if $(ASKED),download untar,$(if $(BUDGET),batches,download untar)) missing
 
 demo: env ## the whole flow on an embedded VOSpace, in demo/; needs no account
 	@$(TOOL) vospace_demo.demo $(CALLED)

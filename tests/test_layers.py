@@ -24,11 +24,12 @@ RULE = {
     "availability": "words host source stamps",
     "delivery": "words formats host source stamps",
     "output": "words formats host stamps",
+    "handing": "words host stamps output",
     "standing": "words formats host stamps",
     "report": "words host stamps standing",
     "campaign": "words host source stamps standing",
-    "commands": "words formats host source stamps availability delivery output standing report campaign",
-    "old": "words formats host source stamps availability delivery output standing report campaign commands",
+    "commands": "words formats host source stamps availability delivery output handing standing report campaign",
+    "old": "words formats host source stamps availability delivery output handing standing report campaign commands",
 }
 #: How many modules a room may have, and lines a module; `source` has two stores, `commands` a module for each verb.
 MODULES = {"source": 12, "commands": 15}

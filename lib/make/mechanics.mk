@@ -49,7 +49,7 @@ export GNU_MAKE = $(MAKE)
 SEVERAL  := $(word 2,$(filter $(VERBS) sync,$(MAKECMDGOALS)))
 AGAIN     = +@$(MAKE) -f $(THIS) $@
 RUN       = $(if $(SEVERAL),$(AGAIN),@$(if $(LIST),COLLECTED=$(call quote,$(LIST))) $(RETRIEVE) $@ $(WORDS))
-.PHONY: $(VERBS) sync demo help help-all env version FORCE
+.PHONY: $(VERBS) sync batches demo help help-all env version FORCE
 
 # ---- The list of the tiles that are behind
 # Only for a single verb that needs it: to look for 12,621 tiles takes a tenth of a second. With -n, -q or DRYRUN=yes
@@ -65,6 +65,12 @@ LIST      := $(if $(COLLECTOR),$(S)/.stale-$(HOST)-$(PROCESS)-$(COLLECTOR))
 $(LIST): FORCE
 	@{ { [ -d $(@D) ] || mkdir -p $(@D); } && : >$@; } 2>/dev/null || \
 	  { printf "cannot write in '%s'; give STAMPS a directory of yours\n" $(@D) >&2; exit 2; }
+
+# ---- With BUDGET: download and untar again and again, as long as that gets further
+# Python makes the file MORE where another batch may do so. What failed in one batch is no reason not to begin the next.
+batches: ## download and untar in turns, as far as BUDGET has room: a part of sync
+	+@export MORE=$(call quote,$(S)/.more-$(HOST)-$(PROCESS)); status=0; \
+	  while $(MAKE) -f $(THIS) -k download untar || status=$$?; rm "$$MORE" 2>/dev/null; do :; done; exit $$status
 
 # ---- Help, with the targets that its screen has no room for
 selftest: ## what does the service of INPUT_PATH do? a few requests that only read; the report holds no secrets

@@ -15,6 +15,8 @@ JOBS ?= auto## transfers at once, auto: as many as are worth it; make -jN sets i
 CHECK ?= quick## how FITS files are checked: quick, full or none## quick full none
 ONLY ?=## untar: some of the files, by patterns of their names or paths; empty: all
 KEEP ?= yes## no: delete a tile's archives once they are unpacked and checked## yes no
+BUDGET ?=## bytes that archives and output may take up: 500G, 2T; empty: no limit
+AFTER ?=## command that takes each unpacked tile, which is then removed here
 SAMPLE ?=## 5%: verify that share of the tiles; empty: all of them
 AGAINST ?=## verify: compare ARCHIVES with this manifest, MD5SUMS or directory## /
 TIMEOUT ?= 60## seconds without a byte before a request is made again
@@ -33,7 +35,7 @@ TOKEN ?=## file with a bearer token, where no certificate is given; empty: CANFA
 INSECURE ?= no## yes: do not verify the server's certificate## yes no
 FORMAT ?= text## json: the result for programs## text json
 V ?= 0## 1: a line for each tile; quiet, or make -s: no progress## 0 1 quiet
-SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP SAMPLE AGAINST TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD ON_EVENT SBATCH CERTFILE TOKEN INSECURE FORMAT V
+SETTINGS := PSF INPUT_PATH TILES PRODUCTS DRYRUN PARTIAL ARCHIVES DEST STAMPS JOBS CHECK ONLY KEEP BUDGET AFTER SAMPLE AGAINST TIMEOUT RETRIES RATE HEADERS FORCE EVERY GOAL SHARDS SHARD ON_EVENT SBATCH CERTFILE TOKEN INSECURE FORMAT V
 GONE := TILE LINK MAX_MEMBERS MAX_BYTES MAX_RATIO PAGE PROBE
 GONE.TILE := the setting 'TILE' is gone; give TILES the number, such as TILES=182.308
 GONE.LINK := the setting 'LINK' is gone; give PRODUCTS what is to be linked, such as PRODUCTS=pipeline_flag

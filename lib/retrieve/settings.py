@@ -60,11 +60,15 @@ def _pause(value: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def _rate(value: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", value)
+def _bytes(value: str, what: str = "bytes, such as 500G or 2T") -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)", value)
     if value and not match:
-        raise ValueError("bytes per second, such as 500k, 20M or 1G")
-    return float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[match[2]] if match else 0.0
+        raise ValueError(what)
+    return float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[match[2]] if match else 0.0
+
+
+def _rate(value: str) -> float:
+    return _bytes(value, "bytes per second, such as 500k, 20M or 1G")
 
 
 def _share(value: str) -> float:
@@ -174,6 +178,8 @@ class Settings:
         "", "untar: some of the files, by patterns of their names or paths; empty: all", _selection
     )
     keep: bool = _switch("yes", "no: delete a tile's archives once they are unpacked and checked")
+    budget: float = _setting("", "bytes that archives and output may take up: 500G, 2T; empty: no limit", _bytes)
+    after: str = _setting("", "command that takes each unpacked tile, which is then removed here")
     sample: float = _setting("", "5%: verify that share of the tiles; empty: all of them", _share)
     against: str = _place("", "verify: compare ARCHIVES with this manifest, MD5SUMS or directory")
     timeout: float = _setting("60", "seconds without a byte before a request is made again", _seconds)

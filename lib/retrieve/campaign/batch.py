@@ -49,7 +49,7 @@ class Job:
         return f"{'afterany' if self.shards else 'afterok'}:{number}"
 
 
-def jobs_for(goal: str, shards: int) -> list[Job]:
+def jobs_for(goal: str, shards: int, *, budget: bool = False) -> list[Job]:
     """Jobs that a goal takes; each starts after the one before it.
 
     ======== ================================================
@@ -60,9 +60,13 @@ def jobs_for(goal: str, shards: int) -> list[Job]:
     verify   verify in shards; missing
     sync     avail; download and untar in shards; missing
     ======== ================================================
+
+    With a budget, download and untar take turns.
     """
     first = [Job("avail", "avail")] if goal in ("download", "sync") else []
-    steps = "-k download untar" if goal == "sync" else goal
+    steps = goal
+    if goal == "sync":
+        steps = "-k batches" if budget else "-k download untar"
     return [*first, Job(goal, steps, shards), Job("missing", "missing")]
 
 

@@ -20,7 +20,7 @@ from retrieve.settings import UNFINISHED, Settings
 from retrieve.source.credentials import find
 from retrieve.source.opening import open_containers
 from retrieve.stamps.stamps import AVAILABLE, Stamps
-from retrieve.standing.survey import INCOMPLETE, UNSEEN, goal, survey
+from retrieve.standing.survey import INCOMPLETE, UNPACKED, UNSEEN, goal, survey
 
 #: Every so many seconds a round asks for all tiles, also for those that are here, to find changes.
 ALL = 3600.0
@@ -69,7 +69,7 @@ class Rounds:
     Attributes
     ----------
     goal
-        The state that a tile is to reach: ``unpacked``, or ``here`` where there is nothing to unpack.
+        What is to become of a tile: ``unpacked``, ``handed on`` with AFTER; ``here`` where nothing is to be unpacked.
     number
         How many rounds were begun.
     last
@@ -77,7 +77,9 @@ class Rounds:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.goal = goal(settings)
+        self._state = goal(settings)
+        self._hands_on = bool(settings.after) and self._state == UNPACKED
+        self.goal = "handed on" if self._hands_on else self._state
         self.number = 0
         self._settings = settings
         self._stamps = Stamps(settings.stamps, settings.product_set().model)
@@ -206,7 +208,7 @@ class Rounds:
         elif not trouble:
             trouble = "the source gave no listing"
         fetched = [run.result for run in runs if run.verb == "download"]
-        done = now.counts()[self.goal]
+        done = sum(one.state == self._state and self._is_gone(one.tile) for one in now.tiles)
         return Round(
             len(now.tiles),
             len(self._stamps.tiles(AVAILABLE).keys() & {one.tile for one in now.tiles}),
@@ -216,6 +218,10 @@ class Rounds:
             sum(one.get("bytes", 0) for one in fetched),
             trouble,
         )
+
+    def _is_gone(self, tile: str) -> bool:
+        """Whether a tile is handed on, if it is to be."""
+        return not self._hands_on or self._stamps.handed_on(tile)
 
     def _name_lacking(self, lacking: set[str]) -> None:
         """Say which tiles are not complete at the source, where that was not said before."""

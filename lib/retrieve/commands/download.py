@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from retrieve.archives import is_tar
 from retrieve.commands import avail
+from retrieve.decisions import Decision
 from retrieve.delivery.delivery import Delivery, Tally
 from retrieve.delivery.forecast import look_ahead
-from retrieve.delivery.plan import plan_download
+from retrieve.delivery.plan import TilePlan, plan_download
 from retrieve.delivery.window import Found
 from retrieve.errors import RetrieveError, remedy
+from retrieve.handing.budget import Budget, Choice, more_to_come, on_disk
 from retrieve.host.disk import check_room, make_directory
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
 from retrieve.settings import MOST_JOBS, Settings
+from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.runs import Recorder, read_runs
 from retrieve.stamps.stale import behind, collected
 from retrieve.stamps.stamps import DOWNLOADED, Stamps
@@ -28,7 +32,7 @@ def main(settings: Settings) -> int:
         listed = avail.main(settings)
         stale = behind(stamps, "download")
     with stamps.lock(settings.shard), Recorder("download", settings, stamps) as run:
-        plans = plan_download(settings, stamps, stale)
+        plans, choice = _plan(settings, stamps, stale)
         outlook = look_ahead(plans, settings.product_set(), settings.archives, settings.jobs or MOST_JOBS)
         try:
             make_directory(settings.archives)
@@ -44,7 +48,7 @@ def main(settings: Settings) -> int:
             ends = delivery.access_ends()
             run.events.certificate(ends)
             remark(settings, outlook.summary() + (f"; the certificate is good for {lifetime(ends)}" if ends else ""))
-        run.status = max(listed, _deliver(delivery, settings, run))
+        run.status = max(listed, _deliver(delivery, settings, run), _within_budget(choice, delivery, settings))
     return run.status
 
 
@@ -53,14 +57,50 @@ def foretell(settings: Settings) -> int:
     products = settings.product_set()
     stamps = Stamps(settings.stamps, products.model)
     stamps.check_listed()
-    plans = plan_download(settings, stamps, behind(stamps, "download"))
+    plans, choice = _plan(settings, stamps, behind(stamps, "download"))
     outlook = look_ahead(plans, products, settings.archives, settings.jobs or MOST_JOBS)
     show(
         settings,
-        text=[outlook.summary(), *outlook.table()] if plans else ["nothing to fetch"],
+        text=[
+            *([outlook.summary(), *outlook.table()] if plans else ["nothing to fetch"]),
+            *filter(None, [choice.remark(settings.unit.name)]),
+        ],
         data={"tiles": [plan.tile for plan in plans], "fetch": outlook.fetch, "bytes": outlook.bytes},
     )
     return 0
+
+
+def _plan(settings: Settings, stamps: Stamps, stale: set[str]) -> tuple[list[TilePlan], Choice]:
+    """Plan what there is to be fetched, as far as BUDGET has room for it."""
+    plans = plan_download(settings, stamps, stale)
+    if not settings.budget:
+        return plans, Choice()
+    archives = {
+        plan.tile: (
+            sum(on_disk(one.bytes) for one in plan.stamp.archives if plan.decisions[one.name] is Decision.FETCH),
+            sum(on_disk(one.bytes) for one in plan.stamp.archives if is_tar(one.name)),
+        )
+        for plan in plans
+    }
+    choice = Budget(settings, stamps).to_fetch(archives, listed_tiles(settings, stamps))
+    return [plan for plan in plans if plan.tile in choice.taken], choice
+
+
+def _within_budget(choice: Choice, delivery: Delivery, settings: Settings) -> int:
+    """Say what BUDGET has no room for; exit status 1 if that is something which cannot change by itself."""
+    for problem in choice.problems.values():
+        complain(problem)
+    stuck = choice.later and not choice.taken and not choice.waits
+    if stuck:
+        complain(
+            f"BUDGET is taken up, and {settings.counted(choice.later)} cannot be fetched; raise it, or hand tiles "
+            "on with AFTER"
+        )
+    elif line := choice.remark(settings.unit.name):
+        remark(settings, line)
+    if choice.later and delivery.tally.failed.keys() - choice.failed:
+        more_to_come()
+    return 1 if stuck or choice.problems else 0
 
 
 def _deliver(delivery: Delivery, settings: Settings, run: Recorder) -> int:

@@ -10,7 +10,7 @@ from retrieve.host.messages import shorten, show
 from retrieve.settings import Settings
 from retrieve.stamps.inventory import settled
 from retrieve.stamps.runs import Run
-from retrieve.stamps.stamps import Stamps
+from retrieve.stamps.stamps import DONE, Stamps
 from retrieve.standing.story import tell
 from retrieve.standing.survey import FAILED, STATES, Survey, goal, survey
 from retrieve.tiles import only_one
@@ -31,10 +31,13 @@ def main(settings: Settings) -> int:
     final = goal(settings)
     counts = found.counts()
     text = [f"{settings.tiles}: {share(counts[final], len(found.tiles))} {final}"]
-    text += [*_table(found, settings), *_last_runs(found)]
+    handed_on = sum(map(stamps.handed_on, stamps.tiles(DONE).keys() & {one.tile for one in found.tiles}))
+    text += [*_table(found, settings)]
+    text += [f"{settings.counted(handed_on)} handed on, and not here any more"] if handed_on else []
+    text += _last_runs(found)
     if shards:
         text.append(f"shards: {', '.join(f'{count} {state}' for state, count in shards.items() if count)}")
-    show(settings, [*text, *_failures(found, settings)], _data(found, shards))
+    show(settings, [*text, *_failures(found, settings)], _data(found, shards) | {"handed_on": handed_on})
     return 0
 
 

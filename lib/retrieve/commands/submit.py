@@ -60,7 +60,7 @@ def foretell(settings: Settings) -> int:
 
 def _prepare(settings: Settings) -> tuple[list[Job], dict[Path, str]]:
     stamps = Stamps(settings.stamps, settings.product_set().model)
-    jobs = jobs_for(settings.goal, settings.shards)
+    jobs = jobs_for(settings.goal, settings.shards, budget=bool(settings.budget))
     # What would end the first job is said now, not when its turn has come in the queue.
     if jobs[0].name == "avail":
         settings.lists()

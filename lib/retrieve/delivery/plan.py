@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from retrieve.archives import Archive, LocalFile, Verified
+from retrieve.archives import Archive, LocalFile, Verified, same_content
 from retrieve.decisions import Decision, decide, md5_may_be_old
 from retrieve.products import ProductSet
 from retrieve.settings import Settings
@@ -74,9 +74,24 @@ def plan_download(settings: Settings, stamps: Stamps, stale: set[str]) -> list[T
             continue
         found = stamps.source(tile)
         if found is not None and found[0].archives:
+            if stamps.handed_on(tile) and not _is_as_before(found[0], stamps.extracted(tile), products):
+                here = held  # the whole tile is to be handed on again
             record = Record(source, {name: one.verified() for name, one in lines.items() if one.mtime_ns is not None})
             plans.append(TilePlan(tile, *found, record, _decisions_for(found[0], record, here, products)))
     return plans
+
+
+def _is_as_before(stamp: Stamp, before: Record, products: ProductSet) -> bool:
+    """Whether all that is at the source of a tile is what was unpacked of it."""
+    return all(
+        one.name in before.verified
+        and same_content(
+            before.verified[one.name].archive,
+            one,
+            md5_may_be_old=md5_may_be_old(products.source(one.name, stamp.source)),
+        )
+        for one in stamp.archives
+    )
 
 
 def _decisions_for(

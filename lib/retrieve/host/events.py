@@ -106,7 +106,7 @@ class Events:
         while self._running or self._waiting:
             if self._running:
                 _, process, end = self._running
-                _await(process, min(end - self._clock(), seconds))
+                await_end(process, min(end - self._clock(), seconds))
                 self._look(ending=True)
             self._go_on()
         if self._problem and not self._told:
@@ -136,7 +136,7 @@ class Events:
 
         call = self._waiting.popleft()
         try:
-            with _file(call.line) as line:
+            with nameless(call.line) as line:
                 process = subprocess.Popen(
                     ["sh", "-c", self._command],
                     env=users_environment(),
@@ -160,7 +160,7 @@ class Events:
                 return
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            _await(process, _GRACE)
+            await_end(process, _GRACE)
             # Another one would take as long.
             self._hung = True
             self._waiting.clear()
@@ -174,7 +174,7 @@ class Events:
         self._running = None
 
 
-def _file(content: bytes) -> BinaryIO:
+def nameless(content: bytes) -> BinaryIO:
     """Make a file without a name, in memory where there is such a thing, since the disk may be full."""
     in_memory = getattr(os, "memfd_create", None)
     file = os.fdopen(in_memory("event"), "w+b") if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
@@ -183,7 +183,7 @@ def _file(content: bytes) -> BinaryIO:
     return file
 
 
-def _await(process: subprocess.Popen[bytes], seconds: float) -> None:
+def await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
     """Wait for the end of a process, but not longer than so."""
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:

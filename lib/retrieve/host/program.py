@@ -25,7 +25,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEARING = 1.0
 #: Variables that Make and `bin/retrieve` set for us alone.
 _OURS = {
-    *("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "GNU_MAKE", "COLLECTED", UNFINISHED),
+    *("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "GNU_MAKE", "COLLECTED", "MORE", UNFINISHED),
     *("PYTHON", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUTF8"),
 }
 #: What a run says to its witness before it ends.

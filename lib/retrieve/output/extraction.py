@@ -12,13 +12,13 @@ from retrieve.errors import RetrieveError, remedy
 from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
-from retrieve.output.forecast import Need, need
+from retrieve.output.forecast import Need, most_on_disk, need
 from retrieve.output.placing import Placing, free
 from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile
 from retrieve.output.tree import OUTPUT
 from retrieve.output.unpack import UNLIMITED, Limits
 from retrieve.settings import Settings
-from retrieve.stamps.inventory import holds_source, selected_are_unpacked
+from retrieve.stamps.inventory import frees, holds_source, selected_are_unpacked
 from retrieve.stamps.stamps import EXTRACTED, Stamps
 from retrieve.wording import size, some
 
@@ -38,6 +38,10 @@ class Tally:
     ----------
     tiles
         Number of tiles that were to be unpacked.
+    ratio
+        The most that the files of a tile take up for each byte of its archives; 0 if it was not asked for.
+    kept_back
+        By tile: why it was not unpacked for want of room in BUDGET, or not taken by AFTER.
     to_redo
         Tiles to unpack again: one of their files had been replaced by another tile's, which has now been removed.
     """
@@ -52,9 +56,12 @@ class Tally:
     loose_ends: int = 0
     lacking: int = 0
     freed: int = 0
+    handed_on: int = 0
+    ratio: float = 0.0
     freed_bytes: int = 0
     to_redo: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    kept_back: dict[str, str] = field(default_factory=dict)
 
     @property
     def untried(self) -> int:
@@ -95,6 +102,7 @@ class Tally:
             ),
             (self.lacking, "archive", "without the file that it should hold; see above"),
             (self.freed, "archive", f"deleted, {size(self.freed_bytes)} freed"),
+            (self.handed_on, "tile", "handed on, and removed here"),
         ):
             if count:
                 yield f"{some(count, noun)} {text}"
@@ -106,11 +114,14 @@ class Tally:
         if self.failed:
             more = f", and {self.untried} were not tried" if self.untried else ""
             yield f"{len(self.failed)} of {some(self.tiles, 'tile')} failed{more}; see above"
+        if self.kept_back:
+            yield f"{some(len(self.kept_back), 'tile')} kept back; see above"
 
     def data(self) -> dict[str, object]:
         """Write it for programs."""
-        counts = {name: value for name, value in vars(self).items() if name != "freed_bytes"}
-        return counts | {"untried": self.untried, "to_redo": sorted(self.to_redo)}
+        counts = {name: value for name, value in vars(self).items() if name not in ("freed_bytes", "kept_back")}
+        failed = self.failed | self.kept_back
+        return counts | {"untried": self.untried, "to_redo": sorted(self.to_redo), "failed": failed}
 
 
 class Extraction:
@@ -135,8 +146,18 @@ class Extraction:
         self._tiles = tiles
         self._settings = settings
         self._stamps = stamps
-        self._keep = settings.keep or holds_source(settings)
+        self._keep = not frees(settings) or holds_source(settings)
         self.tally = Tally(len(self._jobs))
+
+    def most_on_disk(self) -> dict[str, int]:
+        """Bytes that each tile takes up at most once it is unpacked."""
+        return most_on_disk(self._jobs)
+
+    def leave_out(self, tiles: set[str]) -> None:
+        """Leave some tiles to a later run."""
+        self._jobs = [job for job in self._jobs if job.tile not in tiles]
+        self.tally.tiles = len(self._jobs)
+        clear(self._settings.dest, self._stamps, self._tiles)
 
     def need(self) -> Need:
         """Estimate the files and bytes to be unpacked."""
@@ -163,9 +184,10 @@ class Extraction:
                         unpacked(outcome.tile)
             if not self._keep:
                 self._free()
-            elif not self._settings.keep:
+            elif frees(self._settings):
                 progress.say(
-                    f"nothing is deleted: '{self._settings.archives}' holds the source itself; leave out KEEP=no"
+                    f"nothing is deleted: '{self._settings.archives}' holds the source itself; leave out KEEP=no, "
+                    "BUDGET and AFTER"
                 )
         finally:
             clear(self._settings.dest, self._stamps, self._tiles)

@@ -63,9 +63,16 @@ def need(jobs: list[TileJob]) -> Need:
     )
 
 
+def most_on_disk(jobs: list[TileJob]) -> dict[str, int]:
+    """Bytes that the files of each tile take up on disk, rather too many than too few."""
+    looked_into = jobs[:: max(len(jobs) // _LOOKED_INTO, 1)][:_LOOKED_INTO]
+    files = max((sum(_count(path, job.only)[0] for path in _changed(job)) for job in looked_into), default=0)
+    return {job.tile: sum(map(_unpacked_bytes, _changed(job))) + files * _BLOCK for job in jobs}
+
+
 def _changed(job: TileJob) -> list[Path]:
     last = job.stamps.extracted(job.tile)
-    before = last.verified if last.only.covers(job.only) else {}
+    before = last.verified if last.only.covers(job.only) and not job.stamps.handed_on(job.tile) else {}
     return [
         job.archives / name
         for name, one in job.stamps.downloaded(job.tile).verified.items()

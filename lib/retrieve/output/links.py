@@ -46,7 +46,7 @@ def wanted_links(tiles: list[str], stamps: Stamps, product: str) -> tuple[dict[s
     wanted: dict[str, str] = {}
     without = []
     for tile in tiles:
-        if tile not in extracted:
+        if tile not in extracted or stamps.handed_on(tile):
             continue
         paths = [
             (one.date, path, name)

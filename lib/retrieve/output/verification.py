@@ -131,6 +131,8 @@ def _compare_archive(path: Path, one: Verified) -> tuple[str, str, str]:
 
 
 def _files(job: VerifyJob) -> Iterator[Finding]:
+    if job.stamps.handed_on(job.tile):
+        return
     record = job.stamps.extracted(job.tile)
     unpacked = record.verified
     if not unpacked and job.stamps.mtime_ns(EXTRACTED, job.tile) is None:

@@ -93,6 +93,11 @@ def selected_are_unpacked(stamps: Stamps, tile: str, only: Selection) -> bool:
     )
 
 
+def frees(settings: Settings) -> bool:
+    """Whether the archives of a tile are to be deleted once it is unpacked."""
+    return not settings.keep or bool(settings.budget or settings.after)
+
+
 def holds_source(settings: Settings) -> bool:
     """Whether ARCHIVES is the source itself, or a part of it, so that nothing in it may be deleted or replaced.
 

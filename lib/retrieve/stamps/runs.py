@@ -35,7 +35,7 @@ _DID = {
     "verify": ("tiles", "", "verified"),
 }
 #: Settings that may lead to credentials, and are not recorded.
-_PRIVATE = ("CERTFILE", "TOKEN", "SBATCH", "ON_EVENT")
+_PRIVATE = ("CERTFILE", "TOKEN", "SBATCH", "ON_EVENT", "AFTER")
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from retrieve.stamps.lines import NONE, ONLY, read_stamp
 from retrieve.tiles import JOIN
 
 #: The states of a tile, which are the names of the directories of stamps.
-AVAILABLE, INCOMPLETE, UNFINISHED, DOWNLOADED, EXTRACTED, MISSING = (
-    "available", "incomplete", "unfinished", "downloaded", "extracted", "missing"
+AVAILABLE, INCOMPLETE, UNFINISHED, DOWNLOADED, EXTRACTED, HANDING, DONE, MISSING = (
+    "available", "incomplete", "unfinished", "downloaded", "extracted", "handing", "done", "missing"
 )  # fmt: skip
 
 
@@ -210,6 +210,11 @@ class Stamps:
         """
         found = self._parsed(EXTRACTED, tile, Record.parse)
         return found[0] if found else Record()
+
+    def handed_on(self, tile: str) -> bool:
+        """Whether what was unpacked last of a tile was handed on, and is here no more."""
+        done = self.mtime_ns(DONE, tile)
+        return done is not None and done >= (self.mtime_ns(EXTRACTED, tile) or 0)
 
     def lines(self, state: str, tile: str) -> tuple[str, dict[str, Line]]:
         """Source of a stamp and its lines by name; none without it, or if it is damaged."""

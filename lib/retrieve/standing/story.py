@@ -12,7 +12,7 @@ from retrieve.errors import RetrieveError
 from retrieve.settings import Settings
 from retrieve.stamps.members import read_members
 from retrieve.stamps.runs import read_runs
-from retrieve.stamps.stamps import DOWNLOADED, Stamps
+from retrieve.stamps.stamps import DONE, DOWNLOADED, Stamps
 from retrieve.standing.history import Failure, last_failures, unpacked_at, written_at
 from retrieve.standing.survey import UNSEEN, ArchiveStanding, Standing, stand
 from retrieve.wording import size, some, table
@@ -30,6 +30,8 @@ class Story:
         When its archives were last verified as a whole, and unpacked.
     files, left_out
         Number of files that were unpacked, and of links that were not.
+    handed_on
+        When AFTER took it, if it did and nothing was unpacked since.
     failure
         Its last try, successful or not.
     """
@@ -41,6 +43,7 @@ class Story:
     unpacked: datetime | None
     files: int
     left_out: int
+    handed_on: datetime | None
     failure: Failure | None
 
     def lines(self) -> list[str]:
@@ -60,6 +63,8 @@ class Story:
         if self.unpacked:
             left_out = f", {some(self.left_out, 'link')} left out" if self.left_out else ""
             text.append(f"unpacked: {self.unpacked:%F %TZ}, {some(self.files, 'file')}{left_out}")
+        if self.handed_on:
+            text.append(f"handed on: {self.handed_on:%F %TZ}")
         if self.failure:
             run, problem = self.failure
             since = "" if self.stands else "; put right since, or to be tried again"
@@ -85,6 +90,7 @@ class Story:
             "unpacked": _iso(self.unpacked),
             "files": self.files,
             "left_out": self.left_out,
+            "handed_on": _iso(self.handed_on),
             "failure": failure
             and {
                 "verb": failure.run.verb,
@@ -118,6 +124,7 @@ def tell(tile: str, settings: Settings, stamps: Stamps) -> Story:
         unpacked_at(stamps, tile),
         len({path for name in done if name in members for path in members[name].files}),
         sum(len(members[name].left_out) for name in done if name in members),
+        written_at(stamps.path(DONE, tile)) if stamps.handed_on(tile) else None,
         last_failures(runs).get(tile),
     )
 
