@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import re
 import shutil
@@ -215,6 +216,33 @@ def test_a_disk_that_fails_leaves_nothing_that_is_not_on_it(call: str, site: Sit
         assert refused
         assert not [path for path in refused if path.exists()]
     check_completes(site, container)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
+def test_a_quota_that_is_used_up_meanwhile_ends_the_run_as_a_full_disk_does(
+    site: Site, vault: str, container: Path
+) -> None:
+    name, size = names(TILES[0])[0], 3_000_000
+    (container / name).write_bytes(os.urandom(size))
+    site.list_tiles(*TILES)
+    site.done("avail", f"INPUT_PATH={vault}", "PRODUCTS=final_cat")
+    (site.directory / "stamps/mccd/stale-download").write_text("\n".join(TILES))
+    md5 = hashlib.md5((container / name).read_bytes()).hexdigest()
+    part = site.directory / "archives" / f"{name}.{md5}{PART}"
+    result = site.run(
+        *("strace", "-f", "-qq", "-o", "/dev/null", "-P", str(part), "-e", "trace=write"),
+        *("-e", "inject=write:error=EDQUOT:when=2+", str(HERE / "bin/retrieve"), "download", "JOBS=1"),
+        *("PRODUCTS=final_cat", "INSECURE=yes"),
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[1:] == [
+        f"cannot fetch '{name}': disk quota exceeded; make room in your quota, or name another directory",
+        "10 of 10 tiles failed; see above",
+    ]
+    (came,) = site.files("archives").items()
+    assert came[0] == part.name
+    assert 0 < len(came[1]) < size
+    assert came[1] == (container / name).read_bytes()[: len(came[1])]
 
 
 def test_running_out_of_descriptors_is_told_and_the_next_run_completes(

@@ -109,9 +109,10 @@ def check_nothing_is_lost(site: Site) -> None:
         assert all((site.directory / "disk/archives" / name).is_file() for name in names(tile)), tile
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize(
-    ("count", "kills", "budget"), [(12, 2, 400_000), (60, 30, BUDGET)], ids=["few-tiles", "many-tiles"]
+    ("count", "kills", "budget"),
+    [(12, 2, 400_000), pytest.param(60, 30, BUDGET, marks=pytest.mark.soak)],
+    ids=["short", "long"],
 )
 def test_a_campaign_larger_than_its_disk_is_handed_on_once_whatever_is_killed(
     count: int, kills: int, budget: int, run: Site, tmp_path: Path

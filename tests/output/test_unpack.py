@@ -523,6 +523,28 @@ def test_a_kill_at_any_moment_leaves_no_partial_file_and_the_next_run_completes(
     kill_at_random(site, 3)
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
+def test_a_quota_that_is_used_up_meanwhile_is_met_as_a_full_disk_is(site: Site) -> None:
+    tiles = downloaded(site, many(13, 2, 100_000))
+    (site.directory / "stamps/mccd/stale-untar").write_text((site.directory / "tile_numbers.txt").read_text())
+    staging = site.directory / "output/.unpacking/mccd"
+    full = [word for tile in tiles[2:] for word in ("-P", f"{staging}/{tile}/0/output/{tile[:3]}/1.txt")]
+    inject = ("-e", "trace=write", "-e", "inject=write:error=EDQUOT")
+    run = (str(HERE / "bin/retrieve"), "untar", "JOBS=1")
+    result = site.run("strace", "-f", "-qq", "-o", "/dev/null", *full, *inject, *run)
+    assert result.returncode == 1
+    remedy = "disk quota exceeded; make room in your quota, or name another directory"
+    assert result.stderr.splitlines() == [
+        *(f"cannot unpack tile '{tile}' into '.': {remedy}" for tile in tiles[2:12]),
+        "10 of 13 tiles failed, and 1 were not tried; see above",
+    ]
+    whole = {f"{tile[:3]}/{i}.txt": bytes([i]) * 100_000 for tile in tiles for i in range(2)}
+    assert site.files("output") == {path: whole[path] for path in whole if path[:3] in ("100", "101")}
+    assert {path for path in site.stamps() if path.startswith("extracted/1")} == {
+        f"extracted/{tile}" for tile in tiles[:2]
+    }
+
+
 @contextmanager
 def held(site: Site) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Unpack some archives, and never get further than where they are to be; give the process, and Python's number."""

@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 from retrieve.campaign.make import LOCK, PACKAGE, make_command
 from retrieve.errors import RetrieveError, SourceError, Transient, remedy
-from retrieve.host.disk import room
 from retrieve.host.messages import complain, show
+from retrieve.host.room import existing, rooms
 from retrieve.settings import Settings
 from retrieve.source.credentials import find, require_given
 from retrieve.source.opening import open_containers
-from retrieve.wording import lifetime, size, some, span
+from retrieve.wording import lifetime, some, span
 
 #: The oldest version of GNU Make with which the Makefile works.
 _MAKE = (4, 2)
@@ -100,7 +100,7 @@ def tell(checks: Iterator[Check], settings: Settings) -> int:
 def obstacle(directory: Path) -> str:
     """Why nothing can be written in a directory, or made in its place; empty if all is well."""
     try:
-        place = _existing(directory)
+        place = existing(directory)
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"\0")
             file.flush()
@@ -111,11 +111,6 @@ def obstacle(directory: Path) -> str:
     if abs(kept - _DATE_NS) > 2e9:
         return f"the file system of '{place}' keeps no modification times; name a directory on another disk"
     return ""
-
-
-def _existing(directory: Path) -> Path:
-    """A directory, or the nearest one above it that exists."""
-    return next(one for one in (directory, *directory.absolute().parents) if one.exists())
 
 
 def _make() -> Iterator[Check]:
@@ -223,10 +218,9 @@ def _room(name: str, directory: Path) -> Iterator[Check]:
     if problem:
         yield Check(name, False, problem)
         return
-    free = room(_existing(directory))
-    inodes = "" if free.inodes is None else f" and {free.inodes} inodes"
-    text = f"'{directory}': {size(free.bytes)}{inodes} free"
-    if free.scarce:
+    found = list(rooms(existing(directory)))
+    text = f"'{directory}': {', '.join(map(str, found))}"
+    if any(one.scarce for one in found):
         yield Check(name, False, f"{text}; make room, or give {name} another directory")
     else:
         yield Check(name, True, text)

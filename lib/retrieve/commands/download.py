@@ -11,9 +11,10 @@ from retrieve.delivery.plan import TilePlan, plan_download
 from retrieve.delivery.window import Found
 from retrieve.errors import RetrieveError, remedy
 from retrieve.handing.budget import Budget, Choice, more_to_come, on_disk
-from retrieve.host.disk import check_room, make_directory
+from retrieve.host.disk import make_directory
 from retrieve.host.messages import complain, remark, show
 from retrieve.host.program import Interrupt
+from retrieve.host.room import check_room
 from retrieve.settings import MOST_JOBS, Settings
 from retrieve.stamps.inventory import listed_tiles
 from retrieve.stamps.runs import Recorder, read_runs
@@ -73,7 +74,7 @@ def foretell(settings: Settings) -> int:
 def _plan(settings: Settings, stamps: Stamps, stale: set[str]) -> tuple[list[TilePlan], Choice]:
     """Plan what there is to be fetched, as far as BUDGET has room for it."""
     plans = plan_download(settings, stamps, stale)
-    if not settings.budget:
+    if not settings.budget or not plans:
         return plans, Choice()
     archives = {
         plan.tile: (
@@ -93,8 +94,8 @@ def _within_budget(choice: Choice, delivery: Delivery, settings: Settings) -> in
     stuck = choice.later and not choice.taken and not choice.waits
     if stuck:
         complain(
-            f"BUDGET is taken up, and {settings.counted(choice.later)} cannot be fetched; raise it, or hand tiles "
-            "on with AFTER"
+            f"{choice.limit} is taken up, and {settings.counted(choice.later)} cannot be fetched; {choice.remedy}, or "
+            "hand tiles on with AFTER"
         )
     elif line := choice.remark(settings.unit.name):
         remark(settings, line)

@@ -52,9 +52,10 @@ def main(settings: Settings) -> int:
 
 def _keep_within(extraction: Extraction, settings: Settings, stamps: Stamps) -> Collection[str]:
     """Leave out what BUDGET has no room for; return the tiles that failed in an earlier run."""
-    if not settings.budget:
+    sizes = extraction.most_on_disk() if settings.budget else {}
+    if not sizes:
         return ()
-    budget, sizes = Budget(settings, stamps), extraction.most_on_disk()
+    budget = Budget(settings, stamps)
     choice = budget.to_unpack(sizes)
     extraction.leave_out(sizes.keys() - choice.taken)
     extraction.tally.ratio = budget.ratio({tile: sizes[tile] for tile in choice.taken})

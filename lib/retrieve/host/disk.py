@@ -1,4 +1,4 @@
-"""Disk: what is in a directory, whether more fits, the MD5 of a file, and writing that outlives a crash."""
+"""Disk: what is in a directory, the MD5 of a file, and writing that outlives a crash."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from retrieve.archives import LocalFile
-from retrieve.errors import Full
-from retrieve.wording import size
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -60,52 +58,6 @@ def _opened(directory: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-class Room(NamedTuple):
-    """Free bytes and inodes of a disk; None for the inodes where the file system makes them as needed."""
-
-    bytes: int
-    inodes: int | None
-
-    @property
-    def scarce(self) -> bool:
-        """Whether there is hardly room for a tile."""
-        return self.bytes < 1_000_000_000 or (self.inodes is not None and self.inodes < 10_000)
-
-
-def room(directory: Path) -> Room:
-    """Say what is free on the disk of a directory."""
-    status = os.statvfs(directory)
-    return Room(status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None)
-
-
-def check_room(bytes_: int, files: int, directory: Path, setting: str, about: str = "") -> None:
-    """Make sure that so many more bytes and files fit on the disk of a directory.
-
-    Parameters
-    ----------
-    setting
-        The one that names the directory.
-    about
-        Stands before the figures; ``about `` if they are estimates.
-
-    Raises
-    ------
-    Full
-        With the figures, if they do not fit.
-    """
-    free = room(directory)
-    if bytes_ > free.bytes:
-        raise Full(
-            f"not enough space in '{directory}': {about}{size(bytes_)} are needed and {size(free.bytes)} are free; "
-            f"make room, give {setting} another directory, or FORCE=yes"
-        )
-    if free.inodes is not None and files > free.inodes:
-        raise Full(
-            f"not enough inodes in '{directory}': {about}{files} are needed and {free.inodes} are free; remove files, "
-            f"give {setting} another directory, or FORCE=yes"
-        )
 
 
 def scan(directory: Path, wanted: Callable[[str], object]) -> dict[str, LocalFile]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieve.errors import RetrieveError, remedy
-from retrieve.host.disk import check_room
 from retrieve.host.processes import Workers
 from retrieve.host.progress import Progress
+from retrieve.host.room import check_room
 from retrieve.output.forecast import Need, most_on_disk, need
 from retrieve.output.placing import Placing, free
 from retrieve.output.staging import TileJob, TileOutcome, clear, unpack_tile

@@ -15,10 +15,10 @@ from typing import Any
 
 from retrieve import VERSION
 from retrieve.errors import AccessError, Full, remedy
-from retrieve.host.disk import room
 from retrieve.host.events import LAST, LIMIT, Events
 from retrieve.host.messages import complain
 from retrieve.host.program import Interrupt
+from retrieve.host.room import room
 from retrieve.settings import Settings
 from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Stamps
 from retrieve.tiles import EXPOSURE, TILE
