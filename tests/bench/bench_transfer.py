@@ -60,7 +60,7 @@ class Size:
     """Bytes of the large file."""
 
 
-FULL, SHORT = Size(runs=5, per_file=14, large=500_000_000), Size(runs=3, per_file=4, large=100_000_000)
+FULL, SHORT = Size(runs=5, per_file=14, large=500_000_000), Size(runs=1, per_file=4, large=100_000_000)
 
 
 @dataclass

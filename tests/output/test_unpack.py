@@ -536,7 +536,7 @@ def test_a_quota_that_is_used_up_meanwhile_is_met_as_a_full_disk_is(site: Site) 
     remedy = "disk quota exceeded; make room in your quota, or name another directory"
     assert result.stderr.splitlines() == [
         *(f"cannot unpack tile '{tile}' into '.': {remedy}" for tile in tiles[2:12]),
-        "10 of 13 tiles failed, and 1 were not tried; see above",
+        "10 of 13 tiles failed, and 1 was not tried; see above",
     ]
     whole = {f"{tile[:3]}/{i}.txt": bytes([i]) * 100_000 for tile in tiles for i in range(2)}
     assert site.files("output") == {path: whole[path] for path in whole if path[:3] in ("100", "101")}

@@ -112,7 +112,7 @@ class Tally:
         if self.to_redo:
             yield f"{some(len(self.to_redo), 'tile')} to be unpacked again; run 'make untar' again"
         if self.failed:
-            more = f", and {self.untried} were not tried" if self.untried else ""
+            more = f", and {self.untried} {'was' if self.untried == 1 else 'were'} not tried" if self.untried else ""
             yield f"{len(self.failed)} of {some(self.tiles, 'tile')} failed{more}; see above"
         if self.kept_back:
             yield f"{some(len(self.kept_back), 'tile')} kept back; see above"
