@@ -124,7 +124,17 @@ def check_truth(site: Site, container: Path) -> None:
         assert Stamp.parse(available[1]).archives == tuple(one.archive for one in record.verified.values())
 
 
-@pytest.mark.parametrize("count", [1, -1], ids=["once", "always"])
+@pytest.mark.parametrize(
+    ("at", "count"),
+    [
+        ("vos", -1),
+        ("arc", 1),
+        pytest.param("vos", 1, marks=pytest.mark.soak),
+        pytest.param("arc", -1, marks=pytest.mark.soak),
+    ],
+    ids=["vos-always", "arc-once", "vos-once", "arc-always"],
+    indirect=["at"],
+)
 def test_no_fault_leaves_a_wrong_byte_or_a_stamp_that_lies(
     count: int, site: Site, at: str, space: VOSpace, container: Path
 ) -> None:
