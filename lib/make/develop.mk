@@ -32,9 +32,9 @@ soak: $(if $(PYTHON),,$(VENV)/dev) ## the long and cruel tests: hundreds of kill
 
 # Of each kind of moment a few.
 SHORT = vos and test_no_power_cut and not (avail or download or free) or test_a_thousand_kills and \
-        (vos-download or arc-mend or vos-shards-untar or arc-free or vos-verify or arc-sync)
+        (vos-download or arc-mend or vos-shards-untar or arc-free or vos-verify or arc-sync) or short
 soak-short: $(if $(PYTHON),,$(VENV)/dev) ## a few kills and power cuts; SEED=2 in the environment: others
-	@export KILLS=1 CUTS=5 RUNS=1; $(PYTEST) -n auto -m soak -k '$(SHORT)' tests/commands/test_kills.py tests/commands/test_power_cuts.py
+	@export KILLS=1 CUTS=5 RUNS=1; $(PYTEST) -n auto -m soak -k '$(SHORT)'
 
 bench bench-short: $(if $(PYTHON),,$(VENV)/dev)
 	@mkdir -p bench && for part in transfer jobs listing asking unpack; do \

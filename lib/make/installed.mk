@@ -7,7 +7,7 @@ CALLED := retrieve make
 NAME := $(notdir $(realpath $(HERE)../..))
 OWN  := $(or $(wildcard $(realpath $(HERE)../../../..)/bin/$(NAME)),$(NAME))
 
-DEVELOP := test test-again mutants soak bench bench-short lint docs wheel lock settings
+DEVELOP := test test-again mutants soak soak-short bench bench-short lint docs wheel lock settings
 .PHONY: $(DEVELOP)
 $(DEVELOP):
 	@printf "'%s' needs a checkout of the toolkit, and this is an installed one: '%s'\n" $@ $(HERE) >&2; exit 2

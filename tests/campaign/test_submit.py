@@ -163,6 +163,8 @@ def test_what_sbatch_warns_of_is_told(user: Site, cluster: Slurm) -> None:
     cluster.run("scancel", *re.search("scancel ([0-9 ]+)", result.stdout)[1].split())
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_the_shards_of_an_array_do_what_one_process_does_and_each_thing_once(
     user: Site, cluster: Slurm, space: VOSpace, container: Path, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ TEXTS = {
     for page in sorted([*HERE.glob("docs/**/*.md"), HERE / "README.md", HERE / "CONTRIBUTING.md"])
 }
 #: Programs of others, which are known by their names alone; `test_submit` runs the sbatch of the page.
-OTHERS = {"canfar", "git", "ln", "pip", "pipx", "python3", "sbatch"}
+OTHERS = {"apptainer", "canfar", "docker", "git", "ln", "pip", "pipx", "podman", "python3", "sbatch"}
 #: Programs whose options are looked up: those of the toolkit and of its client.
 KNOWN = {"cadc-get-cert", "canfar_avail_results", "canfar_download_results", "untar_results", "vospace-demo"}
 TARGETS = {row[0].strip("`") for row in [*targets(), *development()]}

@@ -13,12 +13,15 @@ from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
 
 
-@pytest.mark.parametrize("status", [503, 429, 0], ids=["503", "429", "reset"])
+@pytest.mark.parametrize(
+    ("at", "status"),
+    [("vos", 503), ("arc", 0), pytest.param("vos", 429, marks=pytest.mark.soak)],
+    ids=["vos-503", "arc-reset", "vos-429"],
+    indirect=["at"],
+)
 def test_what_the_service_refuses_is_found_out_and_the_next_run_knows_it(
     status: int, site: Site, at: str, space: VOSpace
 ) -> None:
-    if status != 503 and at.startswith("arc"):
-        pytest.skip("the way of refusing makes no difference between the services")
     site.list_tiles(*TILES[:2])
     site.environment |= space.environment() | {"INSECURE": "yes"}
     site.done("avail", f"INPUT_PATH={at}")

@@ -109,10 +109,11 @@ def check_nothing_is_lost(site: Site) -> None:
         assert all((site.directory / "disk/archives" / name).is_file() for name in names(tile)), tile
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("count", "kills", "budget"),
-    [(12, 2, 400_000), pytest.param(60, 30, BUDGET, marks=pytest.mark.soak)],
-    ids=["short", "long"],
+    [pytest.param(12, 2, 400_000, marks=pytest.mark.short), (60, 30, BUDGET)],
+    ids=["few-tiles", "many-tiles"],
 )
 def test_a_campaign_larger_than_its_disk_is_handed_on_once_whatever_is_killed(
     count: int, kills: int, budget: int, run: Site, tmp_path: Path
@@ -168,6 +169,8 @@ def test_what_was_handed_on_comes_again_only_when_it_is_another_at_the_source(
     assert calls(run)[2:] == [f"{TILES[0]} no"]
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_every_command_knows_what_was_handed_on(run: Site, vault: str) -> None:
     run.begin("listed", vault)
     run.done("download")
@@ -238,6 +241,8 @@ def test_what_cannot_fit_is_told_and_the_others_go_on(run: Site, container: Path
     assert not (run.directory / "archives" / names(large)[1]).exists()
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_without_after_it_is_fetched_as_far_as_there_is_room(run: Site, vault: str, space: VOSpace) -> None:
     run.list_tiles(*TILES)
     result = run.make("sync", f"INPUT_PATH={vault}", "BUDGET=250k")
