@@ -46,7 +46,7 @@ esac
     for script in alone, ready:
         script.chmod(0o755)
     os.environ |= {watched.PYTHON: str(alone), watched.READY: str(ready), watched.BREACHES: str(report)}
-    own = {"PYTHONPATH": f"{HERE}/tests", "HOME": str(place), "OPENBLAS_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": f"{HERE}/lib:{HERE}/tests", "HOME": str(place), "OPENBLAS_NUM_THREADS": "1"}
     server = [sys.executable, "-X", "utf8", "-P", "-m", "support.ready", str(socket)]
     with subprocess.Popen(server, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         assert started.stdout.readline()

@@ -22,6 +22,7 @@ from retrieve.stamps.stamps import Stamps
 from support.listing import lead
 from support.pages import documented_keys, keys
 from support.site import HERE, RESULTS, TILES, Site, names
+from support.watched import READY
 from vospace_demo.faults import Fault
 from vospace_demo.results import make_many
 from vospace_demo.server import VOSpace
@@ -81,6 +82,8 @@ def watched(site: Site, *words: str) -> Iterator[Watched]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_watch_outlasts_an_expired_certificate_a_busy_source_and_a_network_that_goes_away(
     site: Site, space: VOSpace, container: Path
 ) -> None:
@@ -200,6 +203,7 @@ def test_tiles_that_are_done_are_passed_over_for_an_hour(
 ) -> None:
     site.list_tiles(*TILES[:2], "300.300")
     lead(site, monkeypatch)
+    monkeypatch.setenv("PYTHON", os.environ[READY])
     monkeypatch.setattr("retrieve.campaign.rounds.ALL", seconds)
     rounds = Rounds(Settings.parse([f"INPUT_PATH={vault}", "INSECURE=yes", "V=quiet"]))
     for _ in passed_over:

@@ -57,6 +57,8 @@ def test_the_wheel_has_what_a_run_needs_of_the_checkout(wheel: Path) -> None:
     assert wheel.name == f"shapepipe_retrieve-{VERSION}-py3-none-any.whl"
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_the_steps_are_taken_however_they_are_called_and_nothing_is_written_beside_them(
     user: Site, environment: Path, vault: str
 ) -> None:

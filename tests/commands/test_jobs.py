@@ -142,7 +142,7 @@ def test_shards_agree_on_who_does_a_job(jobs: VOSpace, site: Site) -> None:
     assert catalogues(site) == [ALONE, FIRST, SECOND]
 
 
-@pytest.mark.parametrize("listed", [(ALONE, JOB), (ALONE, FIRST, SECOND), ()])
+@pytest.mark.parametrize("listed", [(ALONE, JOB), ()])
 def test_the_old_commands_take_a_job(listed: tuple[str, ...], jobs: VOSpace, site: Site) -> None:
     site.list_tiles(*listed)
     given = "-i tile_numbers.txt" if listed else ""

@@ -237,6 +237,8 @@ def check(machine: type[Mirror], examples: int, steps: int, derandomize: bool = 
     )
 
 
+@pytest.mark.soak
+@pytest.mark.short
 @pytest.mark.parametrize(("machine", "examples"), [(Mirror, 2), (MirrorOfVault, 1)])
 def test_after_any_sequence_of_events_a_sync_makes_here_and_there_the_same(
     machine: type[Mirror], examples: int

@@ -61,7 +61,7 @@ def test_the_commands_of_the_readme_print_what_it_shows(site: Site) -> None:
     copy_of_the_checkout(site.directory)
     demo = site.run("make", "demo")
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    script = [f"PYTHON={sys.executable}; export PYTHON", "trap 'kill $(jobs -p)' EXIT"]
+    script = ["trap 'kill $(jobs -p)' EXIT"]
     shown, port = [], ""
     for page in PAGES:
         for command, output in transcript(page):

@@ -153,7 +153,7 @@ def until_done(site: Site, shards: list[str], chance: random.Random, kills: int)
     ("rounds", "columns", "count", "kills"),
     # With more tiles, each shard places some of them several times.
     [
-        (1, 2, 3, 2),
+        pytest.param(1, 2, 3, 2, marks=[pytest.mark.soak, pytest.mark.short]),
         pytest.param(20, 4, 4, 4, marks=pytest.mark.soak),
         pytest.param(1, 40, 2, 2, marks=pytest.mark.soak),
     ],

@@ -133,7 +133,9 @@ def check_crashes(site: Site, space: VOSpace, container: Path, service: str, kil
         assert site.stamps() == undisturbed
 
 
-@pytest.mark.parametrize(("service", "kills"), [("vos", 2), ("arc", 1)])
+@pytest.mark.parametrize(
+    ("service", "kills"), [pytest.param("vos", 2, marks=[pytest.mark.soak, pytest.mark.short]), ("arc", 1)]
+)
 def test_kill_9_costs_only_what_was_on_its_way(
     service: str, kills: int, site: Site, space: VOSpace, container: Path
 ) -> None:

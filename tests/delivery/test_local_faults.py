@@ -251,7 +251,7 @@ def test_running_out_of_descriptors_is_told_and_the_next_run_completes(
     site.begin("listed", vault)
     # All transfers are under way at the same time.
     space.fault(Fault("stall", node="*.tgz", count=-1, at=50, seconds=0.1))
-    result = site.run("bash", "-c", f"ulimit -n 25; exec make -f '{HERE}/Makefile' download JOBS=40 RETRIES=0")
+    result = site.run("sh", "-c", f"ulimit -n 25; exec make -f '{HERE}/Makefile' download JOBS=40 RETRIES=0")
     assert result.returncode == 2
     assert "raise the limit with 'ulimit -n 1024', or lower JOBS" in result.stderr, result.stderr
     assert "Traceback" not in result.stderr

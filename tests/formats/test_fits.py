@@ -177,7 +177,14 @@ class Shipped:
     loose: bool
 
 
-@pytest.fixture(scope="module", params=["astropy", "fitsio", pytest.param("galsim", marks=pytest.mark.soak)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("astropy", marks=[pytest.mark.soak, pytest.mark.short]),
+        "fitsio",
+        pytest.param("galsim", marks=pytest.mark.soak),
+    ],
+)
 def ships(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shipped]:
     """What a package ships, by its name there."""
     contents = shipped(request.param)
@@ -204,6 +211,8 @@ def test_what_packages_ship_is_taken_as_by_fitsverify(ships: dict[str, Shipped])
         assert bool(one.full) == (bool(told) and not error), name
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_what_fitsio_writes_is_sound(tmp_path: Path) -> None:
     import fitsio
 
@@ -228,7 +237,8 @@ def test_what_fitsio_writes_is_sound(tmp_path: Path) -> None:
         assert found == [None, None, False], path.name
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("count", [pytest.param(300, marks=pytest.mark.short), 20_000])
 def test_mutated_files_are_accepted_or_named(count: int) -> None:
     found = looks(0, count, patience=60 + count)
     assert found["memory"] < 300_000_000

@@ -66,6 +66,8 @@ def check_downloads(site: Site, service: str, count: int, others: int = 0) -> No
     assert set(os.listdir(site.directory / "archives")) == {name for tile in MANY for name in names(tile)}
 
 
+@pytest.mark.soak
+@pytest.mark.short
 @pytest.mark.parametrize("service", ["vos", "arc"])
 def test_no_run_crashes_or_waits_for_ever_with_a_certificate_and_many_transfers(service: str, many: Site) -> None:
     check_downloads(many, service, 2)
@@ -86,6 +88,8 @@ def check_processes(site: Site, count: int, others: int = 0) -> None:
         endure(site, "verify", count)
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_no_run_crashes_or_waits_for_ever_that_starts_processes_while_progress_is_told(many: Site) -> None:
     check_processes(many, 4)
 

@@ -84,7 +84,7 @@ def test_a_command_that_does_not_end_is_killed_and_not_called_again(
     monkeypatch.chdir(tmp_path)
     told_ = Events("echo $$ >>calls; sleep 1000 & sleep 1000", tmp_path)
     # More than a pipe takes, and nobody reads it.
-    for number in range(20_000):
+    for number in range(10_000):
         told_.unpacked(str(number))
     for _ in range(3):
         told_.ended("", {"verb": "untar", "status": 0})

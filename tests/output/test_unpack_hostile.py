@@ -467,7 +467,7 @@ def unpack_mutated(place: Path, content: bytes, changes: list[Change], mend: boo
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
 @given(st.sampled_from(SEEDS), CHANGES, st.booleans(), st.sampled_from([True, False, False, False]))
 def test_mutated_archives_never_escape(
     tmp_path: Path, content: bytes, changes: list[Change], mend: bool, outside: bool

@@ -49,6 +49,8 @@ print(wrong)
 """
 
 
+@pytest.mark.soak
+@pytest.mark.short
 def test_threads_that_connect_with_a_certificate_at_once_neither_crash_nor_wait(tmp_path: Path) -> None:
     with VOSpace(tmp_path) as space:
         certificate = space.client_certificate(tmp_path / "certificate.pem")

@@ -10,7 +10,7 @@ from retrieve.archives import Archive, Line, LocalFile, Verified
 from retrieve.errors import RetrieveError
 from retrieve.stamps.inventory import held_or_freed, is_here
 from retrieve.stamps.lines import read_stamp
-from retrieve.stamps.stamps import AVAILABLE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps, newest
+from retrieve.stamps.stamps import AVAILABLE, DONE, DOWNLOADED, EXTRACTED, INCOMPLETE, Record, Stamp, Stamps, newest
 from support.disks import of_whole_seconds
 
 DATE, DATE_NS = "2021-08-05T11:25:32.123", 1_628_162_732_123_000_000
@@ -43,6 +43,7 @@ FIRST, SECOND, THIRD = Archive(ONE, 1234, A, DATE), Archive(TWO, 5, None, LATER)
 def test_the_stamp_of_a_source_is_understood_and_written_byte_for_byte(text: str, stamp: Stamp) -> None:
     assert Stamp.parse(text) == stamp
     assert stamp.text() == text
+    assert stamp.state == (INCOMPLETE if text.endswith("-\n") else AVAILABLE)
 
 
 @pytest.mark.parametrize(
@@ -196,3 +197,13 @@ def test_a_changed_stamp_is_newer_however_coarse_the_dates_of_a_disk_are(tmp_pat
         # The last that it can tell.
         with pytest.raises(RetrieveError, match=r"cannot set the date of '.*182\.308': its file system keeps no modif"):
             coarse.write(AVAILABLE, "182.308", AVAILABLE_TEXT, DATE_NS, above_ns=(2**31 - 1) * 10**9)
+
+
+def test_what_was_unpacked_again_after_it_was_handed_on_is_here(tmp_path: Path) -> None:
+    stamps = Stamps(tmp_path, "mccd")
+    assert not stamps.handed_on("182.308")
+    stamps.write(DONE, "182.308", "", LATER_NS)
+    assert stamps.handed_on("182.308")
+    for mtime_ns, handed_on in ((DATE_NS, True), (LATER_NS, True), (LATER_NS + 10**9, False)):
+        stamps.write(EXTRACTED, "182.308", EXTRACTED_TEXT, mtime_ns)
+        assert stamps.handed_on("182.308") is handed_on

@@ -1,10 +1,12 @@
 """`ready.py SOCKET [WORD …]`: a Python that stands ready, so that the tests do not start one for each command.
 
-To start Python and import numpy, astropy, requests and lxml takes a quarter of a second of processor time, and the
-tests give a thousand commands. Without a word this is a server that imports these libraries once, then forks for each
-command that comes to its socket: a process of its own, with the arguments, environment, directory and standard files of
-whoever asks, in which the toolkit, `vos` and `cadcutils` are imported anew. With words it is the asking side, which
-looks to make like the Python that it asked for.
+To start Python and import the toolkit and its libraries takes a third of a second of processor time, and the tests give
+a thousand commands. Without a word this is a server that imports them once, then forks for each command that comes to
+its socket: a process of its own, with the arguments, environment, directory and standard files of whoever asks. With
+words it is the asking side, which looks to make like the Python that it asked for.
+
+What the libraries made of HOME when they were imported is made of the asker's. A toolkit that is not this one, or that
+has changed since, is imported anew.
 
 A command of it is in the session, process group and limits of the server, so only `Site.run` asks it, and only for
 plain commands: what is given limits, rights, a terminal or signals has a Python that is started for it.
@@ -103,24 +105,58 @@ def _become(question: tuple[list[str], dict[bytes, bytes], int], files: list[int
     return words
 
 
+def _homes() -> list[tuple[type(sys), str, str]]:
+    """Return what the libraries made of HOME: the module, the name there, and what follows the home."""
+    import os
+
+    libraries = [module for name, module in sys.modules.items() if name.startswith(("vos.", "cadcutils."))]
+    texts = [(one, name, text) for one in libraries for name, text in vars(one).items() if isinstance(text, str)]
+    home = os.path.expanduser("~")
+    return [(one, name, text.removeprefix(home)) for one, name, text in texts if text.startswith(home)]
+
+
+def _adapt(homes: list[tuple[type(sys), str, str]], toolkit: dict[str, int]) -> None:
+    """Make what was imported what it would be if it were imported now; `toolkit` has the mtime of each file of it.
+
+    A look at all that was imported would make this process copy the memory that it shares with the server.
+    """
+    import os
+
+    for module, name, text in homes:
+        setattr(module, name, os.path.expanduser("~") + text)
+    if not all(file.startswith(sys.path[0]) and os.stat(file).st_mtime_ns == mtime for file, mtime in toolkit.items()):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "retrieve"]:
+            del sys.modules[name]
+
+
 def main(place: str, *words: str) -> None:
     """Ask where there is something to ask for; else be ready, and in a child the command."""
     if words:
         sys.exit(ask(place, list(words)))
     import gc
     import importlib
+    import pkgutil
     import runpy
 
-    for library in ("astropy.io.fits", "isal.igzip", "requests", "lxml.etree", "html2text", "distro", "OpenSSL"):
-        importlib.import_module(library)
+    import retrieve
     from support import watched
 
+    for module in pkgutil.walk_packages(retrieve.__path__, "retrieve."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for library in "astropy.io.fits", "isal.igzip", "vos.vos":
+        importlib.import_module(library)
     watched.watch()
-    sys.path.remove(sys.path[0])  # where the tests are
+    del sys.path[:2]  # where the toolkit and the tests are
+    homes = _homes()
+    files = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "retrieve"]
+    toolkit = {file: posix.stat(file).st_mtime_ns for file in files}
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
     sys.argv = serve(place)
+    _adapt(homes, toolkit)
+    sys.modules.pop(sys.argv[0], None)
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

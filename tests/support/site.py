@@ -65,9 +65,9 @@ class Site:
         return json.loads(self.make(*words, "FORMAT=json").stdout)
 
     def run(self, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
-        """Run a command in the run directory; a plain one of ours asks the Python that stands ready."""
+        """Run a command in the run directory; a plain one of ours, or of a page, asks the Python that stands ready."""
         environment = self.environment
-        plain = command[0] == "make" or Path(command[0]).parent == HERE / "bin"
+        plain = command[0] in ("make", "bash") or Path(command[0]).parent == HERE / "bin"
         if plain and environment.get("PYTHON") == os.environ[watched.PYTHON]:
             environment = environment | {"PYTHON": os.environ[watched.READY]}
         return subprocess.run(
