@@ -52,4 +52,5 @@ COVERED_BY = {
     "output/unpack.py": _UNPACKING,
     "formats/gunzip.py": _UNPACKING,
     "formats/tar.py": ["formats/test_tar.py", *_UNPACKING],
+    "host/lock.py": ["host/test_lock.py"],
 }

@@ -97,7 +97,7 @@ def lock(directory: Path, shard: Shard | None) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         ticket, before = _draw(directory, Ticket(0, _owner(), "lock", str(shard or "")))
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
+        what = os.strerror(error.errno).lower()
         raise RetrieveError(f"cannot write '{directory}': {what}; give STAMPS a directory of yours") from error
     path = directory / ticket.name
     ended = threading.Event()
@@ -112,13 +112,14 @@ def lock(directory: Path, shard: Shard | None) -> Iterator[None]:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             renewing.start()
-            for one in before:
-                _outwait(directory, one, refuse=True)
-            yield
+            try:
+                for one in before:
+                    _outwait(directory, one, refuse=True)
+                yield
+            finally:
+                ended.set()
+                renewing.join(BEAT)
     finally:
-        ended.set()
-        if renewing.ident is not None:
-            renewing.join(BEAT)
         path.unlink(missing_ok=True)
 
 
@@ -172,22 +173,23 @@ def _outwait(directory: Path, other: Ticket, *, refuse: bool) -> None:
     """Wait until a ticket is gone, or its holder turns out to be dead; or refuse to if it lives."""
     watch = _Watch(directory, other)
     told = False
-    late = time.monotonic() + LOOKS * BETWEEN_LOOKS
-    if refuse:
-        time.sleep(_SETTLED)
+    began = time.monotonic()
     while _mtime_ns(directory / other.name) is not None:
         alive = watch.look()
         if alive is False:
             # Only this one: were it gone already, its holder might have drawn another.
             (directory / other.name).unlink(missing_ok=True)
             return
-        if refuse and alive:
-            raise RetrieveError(f"'{directory}' is in use by {watch.holder()}; wait for it, or stop it")
-        if refuse and alive is None and not told:
-            told = True
-            seconds = LOOKS * BETWEEN_LOOKS
-            complain(f"'{directory}' was in use by {watch.holder()}; looking for {seconds:.0f} s whether it still is")
-        if not told and time.monotonic() > late:
+        waited = time.monotonic() - began
+        if refuse and waited > _SETTLED:
+            if alive:
+                raise RetrieveError(f"'{directory}' is in use by {watch.holder()}; wait for it, or stop it")
+            if not told:
+                told = True
+                seconds = LOOKS * BETWEEN_LOOKS
+                holder = watch.holder()
+                complain(f"'{directory}' was in use by {holder}; looking for {seconds:.0f} s whether it still is")
+        if not told and waited > LOOKS * BETWEEN_LOOKS:
             told = True
             complain(f"waiting for {watch.holder()}, who is placing tiles; stop it if it does not go on")
         time.sleep(_POLL)
@@ -202,7 +204,7 @@ class _Watch:
         self._owner = ticket.owner
         self._due = 0.0
         self._looks = 0
-        self._mtime_ns: int | None = None
+        self._mtime_ns = 0
         self._alive: bool | None = None
 
     def holder(self) -> str:
@@ -214,7 +216,7 @@ class _Watch:
     def seems_alive(self) -> bool:
         """Whether it lives as far as one look can tell, by the clock of this machine if need be."""
         alive = self.look()
-        return time.time_ns() - (self._mtime_ns or 0) < LOOKS * 1e9 if alive is None else alive
+        return time.time_ns() - self._mtime_ns < LOOKS * 1e9 if alive is None else alive
 
     def look(self) -> bool | None:
         """Say whether it lives; None as long as that is not known."""
@@ -233,6 +235,8 @@ class _Watch:
         if machine == _machine():
             return _lives(int(pid), int(start))
         mtime_ns = _mtime_ns(self._path)
+        if mtime_ns is None:
+            return False
         if mtime_ns != self._mtime_ns and self._looks:
             return True
         self._mtime_ns = mtime_ns
