@@ -113,6 +113,22 @@ def test_a_dry_run_shows_the_scripts_of_each_goal_and_changes_nothing(site: Site
     assert site.files(".") == before
 
 
+def test_no_more_shards_run_at_once_than_the_service_took_transfers(site: Site, space: VOSpace) -> None:
+    site.environment |= space.environment() | {"INSECURE": "yes"}
+    site.begin("listed", f"vos:{RESULTS}")
+    space.fault(Fault("crowded", at=2, status=503))
+    (found,) = site.json("download")["at_once"].values()
+    assert found[0] < 16
+
+    def array(*words: str) -> str:
+        texts = [job["text"] for job in site.json("submit", "DRYRUN=yes", *words)["jobs"]]
+        return re.search("--array=(.*)", "".join(texts))[1]
+
+    assert array("GOAL=download", "SHARDS=16") == array("SHARDS=16") == f"1-16%{found[0]}"
+    for words in (["SHARDS=2"], ["SHARDS=16", "JOBS=2"], ["SHARDS=16", "GOAL=untar"], ["SHARDS=16", "GOAL=verify"]):
+        assert array(*words) == f"1-{words[0][7:]}"
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -38,19 +38,24 @@ class Job:
         The targets that Make gets.
     shards
         The number of its tasks; 0 for one job with all tiles.
+    at_once
+        How many of its tasks may run at once; 0 for any number.
     """
 
     name: str
     steps: str
     shards: int = 0
+    at_once: int = 0
 
     def dependency(self, number: str) -> str:
         """When the next job may start, in sbatch's words: a failed shard does not hold it up."""
         return f"{'afterany' if self.shards else 'afterok'}:{number}"
 
 
-def jobs_for(goal: str, shards: int, *, budget: bool = False) -> list[Job]:
+def jobs_for(goal: str, shards: int, at_once: int = 0, *, budget: bool = False) -> list[Job]:
     """Jobs that a goal takes; each starts after the one before it.
+
+    A shard has one transfer at least. Where the service took fewer at once than there are shards, so many shards run.
 
     ======== ================================================
     goal     jobs
@@ -63,11 +68,13 @@ def jobs_for(goal: str, shards: int, *, budget: bool = False) -> list[Job]:
 
     With a budget, download and untar take turns.
     """
-    first = [Job("avail", "avail")] if goal in ("download", "sync") else []
+    fetches = goal in ("download", "sync")
+    first = [Job("avail", "avail")] if fetches else []
     steps = goal
     if goal == "sync":
         steps = "-k batches" if budget else "-k download untar"
-    return [*first, Job(goal, steps, shards), Job("missing", "missing")]
+    few = at_once if fetches and at_once < shards else 0
+    return [*first, Job(goal, steps, shards, few), Job("missing", "missing")]
 
 
 def script(job: Job, directory: Path, settings: Settings) -> str:
@@ -83,7 +90,7 @@ def script(job: Job, directory: Path, settings: Settings) -> str:
     log = f"{directory / job.name}-{'%A_%a' if job.shards else '%j'}.log"
     options = {"job-name": f"retrieve-{job.name}", "chdir": str(Path.cwd()), "output": log}
     if job.shards:
-        options["array"] = f"1-{job.shards}"
+        options["array"] = f"1-{job.shards}" + (f"%{job.at_once}" if job.at_once else "")
     lines = ["#!/bin/sh", *(f"#SBATCH --{name}={shlex.quote(value)}" for name, value in options.items())]
     if settings.sbatch:
         lines.append(f"#SBATCH {settings.sbatch}")

@@ -44,7 +44,7 @@ def main(settings: Settings) -> int:
             (stamps.directory / DOWNLOADED).mkdir(exist_ok=True)
         if not settings.force:
             check_room(outlook.need, outlook.files, settings.archives, "ARCHIVES")
-        delivery = Delivery(plans, settings, stamps, _found(stamps))
+        delivery = Delivery(plans, settings, stamps, Found.in_runs(read_runs(stamps)))
         if outlook.fetch.total():
             ends = delivery.access_ends()
             run.events.certificate(ends)
@@ -138,17 +138,6 @@ def _data(delivery: Delivery) -> dict[str, object]:
         "failed": tally.failed,
         "at_once": delivery.found(),
     }
-
-
-def _found(stamps: Stamps) -> dict[str, Found]:
-    """By service, how many transfers at once went well in the latest run that found out."""
-    found = {}
-    for run in read_runs(stamps):
-        known = run.result.get("at_once") if run.verb == "download" else None
-        for service, values in known.items() if isinstance(known, dict) else ():
-            if one := Found.parse(values):
-                found[service] = one
-    return found
 
 
 def _sum(tally: Tally) -> str:

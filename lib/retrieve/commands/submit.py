@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 from retrieve.campaign.batch import Job, cancel, jobs_for, script, submit
+from retrieve.delivery.window import Found
 from retrieve.errors import RetrieveError
 from retrieve.host.disk import write_whole
 from retrieve.host.messages import show
 from retrieve.settings import Settings
+from retrieve.stamps.runs import read_runs
 from retrieve.stamps.stamps import Stamps
 from retrieve.wording import some
 
@@ -60,7 +62,9 @@ def foretell(settings: Settings) -> int:
 
 def _prepare(settings: Settings) -> tuple[list[Job], dict[Path, str]]:
     stamps = Stamps(settings.stamps, settings.product_set().model)
-    jobs = jobs_for(settings.goal, settings.shards, budget=bool(settings.budget))
+    found = Found.in_runs(read_runs(stamps)) if not settings.jobs else {}
+    at_once = min((one.number for one in found.values()), default=0)
+    jobs = jobs_for(settings.goal, settings.shards, at_once, budget=bool(settings.budget))
     # What would end the first job is said now, not when its turn has come in the queue.
     if jobs[0].name == "avail":
         settings.lists()

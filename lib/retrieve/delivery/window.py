@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from retrieve.stamps.runs import Run
 
 #: Transfers at once to begin with, and by how many more it is tried at least.
 BEGIN = 4
@@ -39,6 +42,17 @@ class Found(NamedTuple):
             case [int(number), bool(refused)] if number > 0:
                 return cls(number, refused)
         return None
+
+    @classmethod
+    def in_runs(cls, runs: Iterable[Run]) -> dict[str, Found]:
+        """By service, what the latest run that found out recorded."""
+        found = {}
+        for run in runs:
+            known = run.result.get("at_once") if run.verb == "download" else None
+            for service, values in known.items() if isinstance(known, dict) else ():
+                if one := cls.parse(values):
+                    found[service] = one
+        return found
 
     def share(self, count: int) -> Found:
         """What each of so many runs, all at the same time, may begin with."""
