@@ -53,4 +53,5 @@ COVERED_BY = {
     "formats/gunzip.py": _UNPACKING,
     "formats/tar.py": ["formats/test_tar.py", *_UNPACKING],
     "host/lock.py": ["host/test_lock.py"],
+    "host/disk.py": ["host/test_disk.py"],
 }
