@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -64,6 +65,8 @@ class Connection(BaseHTTPRequestHandler):
         """Note who calls, as known from the TLS handshake."""
         super().setup()
         self.answered = 0
+        #: What is to be ended when the caller has his answer.
+        self.serving = ExitStack()
         self.has_certificate = bool(self.connection.getpeercert())
 
     @property
@@ -125,6 +128,8 @@ class Connection(BaseHTTPRequestHandler):
                 self.send_header("WWW-Authenticate", challenge)
         if is_cavern and (status >= 400 or self.answered % CAVERN_REQUESTS == 0):
             self.send_header("Connection", "close")  # http.server then closes it too
+        if length == 0 or self.command == "HEAD":
+            self.serving.close()
         self.end_headers()
 
     def send(self, chunks: Iterable[Buffer], length: int, chunked: bool = False, counted: bool = False) -> None:
@@ -148,8 +153,11 @@ class Connection(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n" % size)
             if sent <= strikes < sent + size:
                 chunk = self.strike(memoryview(chunk), strikes - sent)
-            self.content(chunk)
             sent += size
+            if sent >= length:
+                # Who has the last byte may ask again before this thread goes on, and would be one more at once.
+                self.serving.close()
+            self.content(chunk)
             if chunked:
                 self.wfile.write(b"\r\n")
         if chunked:

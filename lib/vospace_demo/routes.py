@@ -37,10 +37,9 @@ class Routes(Connection):
             if parts.path.startswith("/control/"):
                 return self.control(parts.path.removeprefix("/control/"))
             self.asked = self.parse(parts.path, parts.query)
-            with (
-                self.space.record.request(self.asked.route, self.asked.name),
-                self.space.faults.crowd(self.asked.route, self.asked.name) as too_many,
-            ):
+            with self.serving:
+                self.serving.enter_context(self.space.record.request(self.asked.route, self.asked.name))
+                too_many = self.serving.enter_context(self.space.faults.crowd(self.asked.route, self.asked.name))
                 if too_many is None:
                     return self.serve(self.asked)
             self.turn_away(too_many)

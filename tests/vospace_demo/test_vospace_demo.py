@@ -686,6 +686,16 @@ def test_peak_counts_files_served_at_once(space: VOSpace) -> None:
     assert space.requests().peak == 5
 
 
+@pytest.mark.parametrize("path", [FILES["arc"] + TARGET, FILES["vault"] + TARGET, FILES["arc"] + "none"])
+def test_who_asks_for_one_file_after_the_other_is_never_two_at_once(path: str, space: VOSpace) -> None:
+    space.fault(Fault("crowded", at=1, status=503))
+    connections = [connect(space) for _ in range(2)]
+    for number in range(200):
+        connections[number % 2].request("GET", path)
+        connections[number % 2].getresponse().read()
+    assert (space.requests().peak, space.requests().refused) == (1, 0)
+
+
 def test_slow_handshake_stops_nobody(space: VOSpace) -> None:
     with socket.create_connection(("127.0.0.1", space.port)):
         assert ask(space, NODES["vault"]).status == 200
