@@ -54,4 +54,5 @@ COVERED_BY = {
     "formats/tar.py": ["formats/test_tar.py", *_UNPACKING],
     "host/lock.py": ["host/test_lock.py"],
     "host/disk.py": ["host/test_disk.py"],
+    "delivery/plan.py": ["delivery/test_plan.py"],
 }
