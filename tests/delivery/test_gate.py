@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from retrieve.delivery.gate import Gate
+from retrieve.delivery.pool import Stopped
+from retrieve.delivery.window import Found, Window
+from retrieve.errors import Transient
 from retrieve.shards import Shard
+from support.patience import within
 from support.site import RESULTS, TILES, Site, names
 from vospace_demo.faults import Fault
 from vospace_demo.server import VOSpace
@@ -78,3 +84,33 @@ def test_shards_divide_what_one_run_would_fetch_at_once(site: Site, space: VOSpa
     assert space.requests().peak == 2
     # What was found is told as that of all of them.
     assert [number for number, _ in found.values()] == [32]
+
+
+def test_no_more_pass_than_the_window_says_and_none_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieve.delivery.gate._LOOK", 0.01)
+    stop = threading.Event()
+    gate = Gate(Window(2, fixed=True), stop)
+    with within(), gate.passed():
+        for _ in range(3):  # one after the other
+            with gate.passed():
+                pass
+        with gate.passed():
+            threading.Timer(0.02, stop.set).start()
+            with pytest.raises(Stopped), gate.passed():
+                pass
+            assert stop.is_set()
+            with pytest.raises(Stopped), gate.passed():
+                pass
+    with pytest.raises(Stopped), gate.passed():
+        pass
+
+
+@pytest.mark.parametrize(("error", "number"), [(Transient("503", crowded=True), 4), (Transient("reset"), 8)])
+def test_what_is_refused_is_told_and_halves_the_number_if_it_may_have_been_too_much(
+    error: Transient, number: int
+) -> None:
+    gate = Gate(Window(8, Found(8, refused=False)), threading.Event())
+    with pytest.raises(Transient) as told, within(), gate.passed():
+        raise error
+    assert told.value is error
+    assert gate.number == number

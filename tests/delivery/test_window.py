@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
 from retrieve.delivery.window import Found, Window
 from retrieve.settings import MOST_JOBS
+from retrieve.stamps.runs import Run
 
 
 def rounds(window: Window, seconds: list[float]) -> list[int]:
@@ -71,6 +73,22 @@ def test_it_is_one_at_least_and_never_more_than_allowed() -> None:
         window.refused(now, window.began(now), 1)
     assert window.number == 1
     assert Window(3).number == Window(3, Found(20, refused=False)).number == 3
+    assert max(rounds(Window(6, Found(5, refused=True)), [1] * 200)) == 6
+
+
+def test_what_was_not_refused_is_the_begin_of_more_and_told_once_no_more_are_faster() -> None:
+    found = Found(8, refused=False)
+    for seconds, numbers, then in (([1, 1.5], [12, 12], None), ([1, 1.5, 1.5], [12, 12, 8], found)):
+        window = Window(MOST_JOBS, found)
+        assert rounds(window, seconds) == numbers
+        assert window.found() == then
+
+
+def test_there_are_no_more_while_nothing_comes() -> None:
+    window = Window(MOST_JOBS)
+    window.began(0.0)
+    window.moved(60.0)
+    assert window.number == 4
 
 
 def test_a_number_that_was_given_stays() -> None:
@@ -89,8 +107,11 @@ def test_large_archives_are_judged_while_they_come() -> None:
 
 
 @pytest.mark.parametrize("values", [None, 5, [5], [0, False], ["5", True], {"number": 5}])
-def test_a_record_that_is_none_is_passed_over(values: object) -> None:
-    assert Found.parse(values) is None
+def test_what_the_latest_run_found_out_counts_and_a_record_that_is_none_is_passed_over(values: object) -> None:
+    results = [{"at_once": {"a": [7, False], "b": [9, True]}}, {"at_once": {"a": [5, True]}}, {"tiles": 3}]
+    others = [{"at_once": {"a": values}}, {"at_once": values}]
+    runs = [Run("download", datetime.now(UTC), 1.0, 0, result=result) for result in results + others]
+    assert Found.in_runs(runs) == {"a": Found(5, refused=True), "b": Found(9, refused=True)}
 
 
 @dataclass

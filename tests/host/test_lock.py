@@ -18,11 +18,10 @@ import pytest
 from retrieve.errors import RetrieveError
 from retrieve.host import lock as locks
 from retrieve.shards import parse_shard
+from support.patience import within
 
 HOLDER = "process 7 on candide since 2026-11-22 11:00:00Z"
 ELSEWHERE = "00000000-7-77"
-#: A test that waits for so many seconds fails: a lock is had or refused at once.
-PATIENCE = 5
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +29,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have locks look for signs of life a thousand times as often, and nobody wait for ever."""
     for name, value in {"_SETTLED": 0.0, "_POLL": 0.001, "BEAT": 0.002, "BETWEEN_LOOKS": 0.002, "LOOKS": 3}.items():
         monkeypatch.setattr(locks, name, value)
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"it took more than {PATIENCE} s"))
-    signal.alarm(PATIENCE)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with within():
+        yield
 
 
 @pytest.fixture

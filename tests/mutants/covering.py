@@ -55,4 +55,11 @@ COVERED_BY = {
     "host/lock.py": ["host/test_lock.py"],
     "host/disk.py": ["host/test_disk.py"],
     "delivery/plan.py": ["delivery/test_plan.py"],
+    "delivery/gate.py": _of(
+        "delivery/test_gate.py",
+        "test_no_more_pass_than_the_window_says_and_none_after_a_stop",
+        "test_what_is_refused_is_told_and_halves_the_number_if_it_may_have_been_too_much",
+    ),
+    "delivery/window.py": ["delivery/test_window.py"],
+    "delivery/pool.py": ["delivery/test_pool.py"],
 }

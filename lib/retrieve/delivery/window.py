@@ -48,7 +48,7 @@ class Found(NamedTuple):
         """By service, what the latest run that found out recorded."""
         found = {}
         for run in runs:
-            known = run.result.get("at_once") if run.verb == "download" else None
+            known = run.result.get("at_once")
             for service, values in known.items() if isinstance(known, dict) else ():
                 if one := cls.parse(values):
                     found[service] = one
