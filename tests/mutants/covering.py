@@ -41,6 +41,28 @@ _UNPACKING = [
     "output/test_unpack.py::test_refusals_name_the_member",
     "output/test_unpack_fits.py::test_files_with_a_loose_end_are_unpacked_and_counted",
 ]
+_PLACING = [
+    "output/test_placing.py",
+    *_of(
+        "output/test_unpack.py",
+        "test_removing_what_is_obsolete_spares_the_files_of_another_tile",
+        "test_of_two_archives_of_a_tile_with_the_same_path_the_newer_file_wins",
+        "test_a_tile_that_fails_keeps_its_archives",
+        "test_products_left_out_now_keep_their_files",
+        "test_archives_unpacked_earlier_are_freed_when_asked",
+        "test_a_killed_replacement_leaves_no_file_of_the_older_one",
+        "test_a_newer_archive_leaves_no_file_of_the_older_one",
+        "test_of_two_archives_with_the_same_path_the_newer_file_wins",
+    ),
+    *_of(
+        "output/test_unpack_hostile.py",
+        "test_a_symbolic_link_in_the_output_tree_is_not_followed",
+    ),
+    *_of(
+        "host/test_on_disk.py",
+        "test_what_was_unpacked_is_on_disk_before_it_is_listed_and_placed_and_the_stamp_before_an_archive_goes",
+    ),
+]
 
 #: By module below `lib/retrieve`, in the order in which `make mutants` takes them.
 COVERED_BY = {
@@ -50,6 +72,7 @@ COVERED_BY = {
     "stamps/stamps.py": ["stamps/test_stamps.py", "host/test_on_disk.py"],
     "stamps/lines.py": ["stamps/test_stamps.py"],
     "output/unpack.py": _UNPACKING,
+    "output/placing.py": _PLACING,
     "formats/gunzip.py": _UNPACKING,
     "formats/tar.py": ["formats/test_tar.py", *_UNPACKING],
     "host/lock.py": ["host/test_lock.py"],

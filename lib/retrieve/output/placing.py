@@ -20,7 +20,7 @@ from retrieve.output.claims import Claims, Conflict
 from retrieve.output.staging import TileJob, TileOutcome, failed
 from retrieve.output.tree import Refused, Tree
 from retrieve.shards import Shard
-from retrieve.stamps.members import MEMBERS, OBSOLETE, Members, pack, read_members, unpack_list
+from retrieve.stamps.members import MEMBERS, OBSOLETE, pack, read_members, unpack_list
 from retrieve.stamps.stamps import EXTRACTED, Record, Stamps
 
 
@@ -74,11 +74,10 @@ class Placing:
             self._sync(*self._tree.places, self._stamps.directory)
             with self._turn():
                 outcomes = [self._attempt(self._forget_obsolete, outcome) for outcome in outcomes]
-                done = [one.tile for one in outcomes if not one.problem and one.tile not in self.to_redo]
-                for tile in done:
-                    self._stamps.publish(EXTRACTED, tile)
-            if done:
-                self._stamps.sync(EXTRACTED)
+                for outcome in outcomes:
+                    if not outcome.problem and outcome.tile not in self.to_redo:
+                        self._stamps.publish(EXTRACTED, outcome.tile)
+            self._stamps.sync(EXTRACTED)
         yield from outcomes
 
     @contextmanager
@@ -122,18 +121,12 @@ class Placing:
     def _announce(self, outcome: TileOutcome) -> TileOutcome:
         """Replace the list of a tile, without the files that have given way since the old one was read."""
         if outcome.carried:
-            now, members = read_members(self._stamps, outcome.tile), unpack_list(outcome.members)
-            given_way = {
-                (name, path)
-                for name in now.keys() & members.keys() - set(outcome.fresh) - {OBSOLETE}
-                for path, size in now[name].files.items()
-                if size is None and members[name].files.get(path) is not None
-            }
-            if given_way:
-                for name, path in given_way:
-                    members[name].files[path] = None
-                outcome = replace(outcome, members=pack(members))
-                self._claims.prepare(outcome.tile, outcome.members)
+            members, now = unpack_list(outcome.members), read_members(self._stamps, outcome.tile)
+            members |= {name: now[name] for name in now.keys() & members.keys() - set(outcome.fresh) - {OBSOLETE}}
+            packed = pack(members)
+            if packed != outcome.members:
+                outcome = replace(outcome, members=packed)
+                self._claims.prepare(outcome.tile, packed)
                 self._sync(self._stamps.directory)
         else:
             # All of its files come back.
@@ -154,12 +147,12 @@ class Placing:
             self._tree.adopt(staging, conflict.staged_wins)
             self._absent.discard((outcome.tile, name))
             lost += [(name, path) for path in conflict.lost]
-        if lost or superseded:
-            members = unpack_list(outcome.members)
+        if lost:
+            # As it is now: of its own archives, one may have given way to another.
+            members = read_members(self._stamps, outcome.tile)
             for name, path in lost:
                 members[name].files[path] = None
-            # Files may have given way to this tile in the meantime, its own earlier ones among them.
-            self._claims.write(outcome.tile, pack(self._with_superseded(outcome.tile, members, superseded)))
+            self._claims.write(outcome.tile, pack(members))
         if outcome.replaces:
             self._remove(outcome.tile, set(unpack_list(outcome.members)[OBSOLETE].files))
         return replace(outcome, superseded=tuple(sorted(superseded)))
@@ -171,13 +164,6 @@ class Placing:
             members.pop(OBSOLETE, None)
             self._claims.write(outcome.tile, pack(members))
         return outcome
-
-    def _with_superseded(self, tile: str, members: Members, superseded: set[str]) -> Members:
-        for path in superseded:
-            for claim in self._claims.of(path):
-                if claim.tile == tile and claim.bytes is None and claim.archive in members:
-                    members[claim.archive].files[path] = None
-        return members
 
     def _remove(self, tile: str, obsolete: set[str]) -> None:
         """Remove files that an earlier version of a tile had, unless another archive brought them, too."""
@@ -241,13 +227,12 @@ def free(tile: str, stamps: Stamps, archives: Path) -> tuple[int, int]:
     tuple
         Number of archives, and their bytes.
     """
-    found = stamps.read(EXTRACTED, tile)
     record, downloaded = stamps.extracted(tile), stamps.downloaded(tile).verified
-    if found is None or not record.verified or record.only:
+    if record.only:
         return 0, 0
     gone = freed(record)
     if gone != record:
-        stamps.write(EXTRACTED, tile, gone.text(), found[1], sync=True)
+        stamps.write(EXTRACTED, tile, gone.text(), stamps.mtime_ns(EXTRACTED, tile) or 0, sync=True)
     count = size = 0
     for name, one in gone.verified.items():
         if is_tar(name) and name in downloaded and downloaded[name].md5 == one.md5:

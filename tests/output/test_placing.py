@@ -1,0 +1,215 @@
+"""Placing, a step at a time: what happens to tiles and lists between the steps of a run, also beside other shards."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrieve.archives import Archive, Verified, date_of
+from retrieve.output.placing import Placing, free
+from retrieve.output.staging import TileJob, TileOutcome, unpack_tile
+from retrieve.output.unpack import Limits
+from retrieve.selection import Selection
+from retrieve.shards import Shard
+from retrieve.stamps.members import read_members
+from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
+from support.site import HERE, Site
+from support.tar_making import MTIME, downloaded, member, packed
+
+SHARED = "output/all/x"
+
+
+@pytest.fixture
+def here(memory_disk: Path) -> Site:
+    """A run directory where a sync costs nothing."""
+    (memory_disk / "output").mkdir()
+    return Site(memory_disk)
+
+
+def stamps_of(here: Site) -> Stamps:
+    return Stamps(here.directory / "stamps", "mccd")
+
+
+def fetch(here: Site, name: str, files: dict[str, bytes], date: int = 0) -> None:
+    """Have an archive with some files, all dated so many seconds after `MTIME`."""
+    blocks = (member(path, content, mtime=b"%011o\0" % (MTIME + date)) for path, content in files.items())
+    downloaded(here, {name: packed(*blocks)}, {name: MTIME + date})
+
+
+def jobs(here: Site, *tiles: str) -> list[TileJob]:
+    archives = here.directory / "archives"
+    return [TileJob(tile, stamps_of(here), archives, here.directory, "none", Limits()) for tile in tiles]
+
+
+def placing(here: Site, *tiles: str, shard: Shard | None = None) -> Placing:
+    return Placing(jobs(here, *tiles), stamps_of(here), here.directory, keep=True, shard=shard)
+
+
+def unpacked(here: Site, *tiles: str) -> list[TileOutcome]:
+    return [unpack_tile(job) for job in jobs(here, *tiles)]
+
+
+def place(run: Placing, outcomes: list[TileOutcome]) -> list[TileOutcome]:
+    placed = list(run.place(outcomes))
+    assert not [one.problem for one in placed if one.problem]
+    return placed
+
+
+def untar(here: Site, *tiles: str) -> set[str]:
+    """Unpack some tiles in a run of their own; return those that are to be unpacked again."""
+    run = placing(here, *tiles)
+    place(run, unpacked(here, *tiles))
+    return run.to_redo
+
+
+def stamped(here: Site) -> set[str]:
+    """Tiles that are unpacked as they were fetched."""
+    stamps = stamps_of(here)
+    fetched, found = stamps.tiles(DOWNLOADED), stamps.tiles(EXTRACTED)
+    return {tile for tile in found if found[tile] >= fetched[tile]}
+
+
+def listed(here: Site, tile: str) -> dict[str, dict[str, int | None]]:
+    """The list of a tile: files and bytes by archive."""
+    return {name: one.files for name, one in read_members(stamps_of(here), tile).items()}
+
+
+def content(here: Site) -> bytes:
+    return (here.directory / SHARED).read_bytes()
+
+
+def test_what_another_shard_placed_meanwhile_counts(here: Site) -> None:
+    for tile, date in (("100.300", 9), ("101.300", 5), ("102.300", 1), ("103.300", 0)):
+        fetch(here, f"logs_{tile}.tgz", {SHARED: tile[:3].encode() * date}, date)
+    one = placing(here, "100.300", shard=Shard(1, 2))
+    two = placing(here, "101.300", "102.300", "103.300", shard=Shard(2, 2))
+    place(two, unpacked(here, "102.300"))
+    place(two, unpacked(here, "103.300"))  # which looks at all lists, for the first time
+    place(one, unpacked(here, "100.300"))
+    place(two, unpacked(here, "101.300"))
+    assert content(here) == b"100" * 9
+    assert listed(here, "101.300") == {"logs_101.300.tgz": {SHARED: None}}
+    assert one.to_redo == two.to_redo == set()
+    assert len(stamped(here)) == 4
+    # What shards tell one another ends with the first run of all tiles.
+    told = here.directory / "stamps/mccd/placed"
+    placing(here, shard=Shard(1, 2))
+    assert told.exists()
+    placing(here)
+    assert not told.exists()
+
+
+def test_a_shard_does_not_stamp_a_tile_whose_file_another_one_had_come_back(here: Site) -> None:
+    fetch(here, "logs_101.300.tgz", {SHARED: b"older"})
+    fetch(here, "logs_100.300.tgz", {SHARED: b"newer file"}, 1)
+    assert untar(here, "100.300", "101.300") == set()
+    fetch(here, "logs_100.300.tgz", {"output/own/y": b"y"}, 2)
+    fetch(here, "setools_stat_101.300.tgz", {"output/own/z": b"z"}, 2)
+    fetch(here, "logs_102.300.tgz", {"output/own/w": b"w"})
+    tiles = ("100.300", "101.300", "102.300")
+    one, two, three = (placing(here, tile, shard=Shard(i, 3)) for i, tile in enumerate(tiles, 1))
+    before = unpacked(here, "101.300")
+    place(one, unpacked(here, "100.300"))
+    place(two, before)
+    place(three, unpacked(here, "102.300"))
+    assert stamped(here) == {"100.300", "102.300"}
+    assert (one.to_redo, two.to_redo, three.to_redo) == ({"101.300"}, {"101.300"}, set())
+    place(two, unpacked(here, "101.300"))
+    assert two.to_redo == set()
+    assert "101.300" in stamped(here)
+    assert content(here) == b"older"
+
+
+def test_a_tile_is_not_stamped_with_a_file_that_has_to_come_back(here: Site) -> None:
+    fetch(here, "logs_101.300.tgz", {SHARED: b"older"})
+    fetch(here, "logs_100.300.tgz", {SHARED: b"newer file"}, 1)
+    untar(here, "100.300", "101.300")
+    fetch(here, "logs_100.300.tgz", {"output/own/y": b"y"}, 2)
+    fetch(here, "setools_stat_101.300.tgz", {"output/own/z": b"z"}, 2)
+    assert untar(here, "100.300", "101.300") == {"101.300"}
+    assert stamped(here) == {"100.300"}
+    assert untar(here, "101.300") == set()
+    assert stamped(here) == {"100.300", "101.300"}
+    assert content(here) == b"older"
+
+
+def test_a_list_tells_what_gave_way_while_its_tile_was_unpacked(here: Site) -> None:
+    kept = {"output/own/a": b"a", SHARED: b"older"}
+    fetch(here, "logs_101.300.tgz", kept)
+    untar(here, "101.300")
+    fetch(here, "setools_stat_101.300.tgz", {"output/own/z": b"z"}, 2)
+    fetch(here, "logs_100.300.tgz", {SHARED: b"newer file"}, 1)
+    run = placing(here, "100.300", "101.300")
+    before = unpacked(here, "101.300")
+    place(run, unpacked(here, "100.300"))
+    place(run, before)
+    assert listed(here, "101.300") == {
+        "logs_101.300.tgz": {"output/own/a": 1, SHARED: None}, "setools_stat_101.300.tgz": {"output/own/z": 1}
+    }  # fmt: skip
+    assert content(here) == b"newer file"
+    assert stamped(here) == {"100.300", "101.300"}
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
+def test_such_a_list_is_on_disk_before_it_gets_its_name_and_the_stamp_when_it_is_told(
+    here: Site, tmp_path: Path
+) -> None:
+    fetch(here, "logs_101.300.tgz", {SHARED: b"older"})
+    untar(here, "101.300")
+    fetch(here, "setools_stat_101.300.tgz", {"output/own/z": b"z"}, 2)
+    fetch(here, "logs_100.300.tgz", {SHARED: b"newer file"}, 1)
+    before = unpacked(here, "101.300")
+    untar(here, "100.300")
+    run = jobs(here, "101.300"), stamps_of(here), here.directory
+    code = (
+        "import pickle, sys; from retrieve.output.placing import Placing; "
+        "*run, outcomes = pickle.load(sys.stdin.buffer); list(Placing(*run, keep=True).place(outcomes))"
+    )
+    trace = ["strace", "-qq", "-y", "-o", str(tmp_path / "trace"), "-e", "trace=syncfs,fsync,rename"]
+    subprocess.run(
+        [*trace, sys.executable, "-BP", "-c", code],
+        input=pickle.dumps((*run, before)), env={"PYTHONPATH": str(HERE / "lib")}, check=True,
+    )  # fmt: skip
+    calls = re.findall(r'^(\w+)\(.*/(.*)[">]', (tmp_path / "trace").read_text(), re.MULTILINE)
+    listing = [("syncfs", "mccd"), ("syncfs", "mccd"), ("rename", "101.300.gz"), ("fsync", "members")]
+    assert calls == [*listing, ("syncfs", "mccd"), ("rename", "101.300"), ("fsync", "extracted")]
+    assert listed(here, "101.300")["logs_101.300.tgz"] == {SHARED: None}
+
+
+def test_only_what_was_unpacked_is_deleted(here: Site) -> None:
+    """Not an archive that came after that, nor what is no tar archive, nor one of which some files are left out."""
+    stamps, archives = stamps_of(here), here.directory / "archives"
+    for product in ("logs", "setools_mask", "setools_plot", "setools_stat"):
+        fetch(here, f"{product}_100.300.tgz", {f"output/{product}/x": b"x"})
+    untar(here, "100.300")
+    mtime_ns = stamps.mtime_ns(EXTRACTED, "100.300")
+    # A catalogue of the tile that is no archive was fetched, too, and recorded with those that were unpacked.
+    (archives / "catalogue_100.300.fits").write_bytes(b"catalogue")
+    own = Verified(Archive("catalogue_100.300.fits", 9, "0" * 32, date_of(0)), "0" * 32, 1)
+    for state, record in ((DOWNLOADED, stamps.downloaded("100.300")), (EXTRACTED, stamps.extracted("100.300"))):
+        all_of_it = replace(record, verified={own.archive.name: own} | record.verified)
+        stamps.write(state, "100.300", all_of_it.text(), mtime_ns)
+    fetch(here, "logs_100.300.tgz", {SHARED: b"newer"}, 1)
+    (archives / "setools_mask_100.300.tgz").unlink()
+    sizes = [(archives / f"{product}_100.300.tgz").stat().st_size for product in ("setools_plot", "setools_stat")]
+    whole = stamps.extracted("100.300")
+    stamps.write(EXTRACTED, "100.300", replace(whole, only=Selection(("*.txt",))).text(), mtime_ns)
+    assert free("100.300", stamps, archives) == (0, 0)
+    stamps.write(EXTRACTED, "100.300", whole.text(), mtime_ns)
+    assert free("100.300", stamps, archives) == (2, sum(sizes))
+    assert set(here.files("archives")) == {"catalogue_100.300.fits", "logs_100.300.tgz"}
+    assert stamps.mtime_ns(EXTRACTED, "100.300") == mtime_ns
+    dates = {name: one.mtime_ns for name, one in stamps.extracted("100.300").verified.items()}
+    assert {name for name, date in dates.items() if date} == {"catalogue_100.300.fits"}
+    # Nor what nothing says of whether it is another one now.
+    (archives / "setools_plot_100.300.tgz").write_bytes(b"put here")
+    stamps.remove(DOWNLOADED, "100.300")
+    assert free("100.300", stamps, archives) == free("101.300", stamps, archives) == (0, 0)
+    assert "setools_plot_100.300.tgz" in here.files("archives")
