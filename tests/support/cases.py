@@ -174,7 +174,8 @@ def outcome(site: Site) -> dict[str, object]:
         dated = re.match(r"archives/|output/run|stamps/mccd/(?!members/)", path)
         if not name.startswith(LEFT):
             found[path] = None if name.startswith(OF_THEIR_TIME) else (md5(content), mtime_ns if dated else 0)
-    return found | {str(path): path.readlink() for path in site.directory.rglob("*") if path.is_symlink()}
+    links = (path for path in site.directory.rglob("*") if path.is_symlink())
+    return found | {str(path.relative_to(site.directory)): path.readlink() for path in links}
 
 
 def listed(files: Files) -> set[str]:
