@@ -16,7 +16,7 @@ from retrieve.archives import Archive, Verified, date_of
 from retrieve.output.placing import Placing, free
 from retrieve.output.staging import TileJob, TileOutcome, unpack_tile
 from retrieve.output.unpack import Limits
-from retrieve.selection import Selection
+from retrieve.selection import EVERYTHING, Selection
 from retrieve.shards import Shard
 from retrieve.stamps.members import read_members
 from retrieve.stamps.stamps import DOWNLOADED, EXTRACTED, Stamps
@@ -37,23 +37,23 @@ def stamps_of(here: Site) -> Stamps:
     return Stamps(here.directory / "stamps", "mccd")
 
 
-def fetch(here: Site, name: str, files: dict[str, bytes], date: int = 0) -> None:
+def fetch(here: Site, name: str, files: dict[str, bytes], date: int = 0, of_archive: int | None = None) -> None:
     """Have an archive with some files, all dated so many seconds after `MTIME`."""
     blocks = (member(path, content, mtime=b"%011o\0" % (MTIME + date)) for path, content in files.items())
-    downloaded(here, {name: packed(*blocks)}, {name: MTIME + date})
+    downloaded(here, {name: packed(*blocks)}, {name: MTIME + (date if of_archive is None else of_archive)})
 
 
-def jobs(here: Site, *tiles: str) -> list[TileJob]:
-    archives = here.directory / "archives"
-    return [TileJob(tile, stamps_of(here), archives, here.directory, "none", Limits()) for tile in tiles]
+def jobs(here: Site, *tiles: str, only: Selection = EVERYTHING) -> list[TileJob]:
+    place, stamps = here.directory, stamps_of(here)
+    return [TileJob(tile, stamps, place / "archives", place, "none", Limits(), False, only) for tile in tiles]
 
 
 def placing(here: Site, *tiles: str, shard: Shard | None = None) -> Placing:
     return Placing(jobs(here, *tiles), stamps_of(here), here.directory, keep=True, shard=shard)
 
 
-def unpacked(here: Site, *tiles: str) -> list[TileOutcome]:
-    return [unpack_tile(job) for job in jobs(here, *tiles)]
+def unpacked(here: Site, *tiles: str, only: Selection = EVERYTHING) -> list[TileOutcome]:
+    return [unpack_tile(job) for job in jobs(here, *tiles, only=only)]
 
 
 def place(run: Placing, outcomes: list[TileOutcome]) -> list[TileOutcome]:
@@ -155,6 +155,65 @@ def test_a_list_tells_what_gave_way_while_its_tile_was_unpacked(here: Site) -> N
     }  # fmt: skip
     assert content(here) == b"newer file"
     assert stamped(here) == {"100.300", "101.300"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "winner"),
+    [  # content, and the dates of file and archive
+        pytest.param((b"one", 0, 1), (b"two", 0, 2), (b"two", 0), id="the newer archive's, of files as old"),
+        pytest.param((b"one", 1, 0), (b"two", 0, 2), (b"one", 1), id="the newer one"),
+        pytest.param((b"one", 0, 2), (b"one", 1, 1), (b"one", 1), id="the newer one of the same content"),
+        pytest.param((b"one", 1, 1), (b"two", 1, 1), None, id="the later one of files and archives as old"),
+    ],
+)
+def test_of_two_files_one_has_the_place_whichever_comes_first(
+    one: tuple[bytes, int, int], other: tuple[bytes, int, int], winner: tuple[bytes, int] | None, here: Site
+) -> None:
+    for round, pair in enumerate(((one, other), (other, one))):
+        tiles = f"{round}10.300", f"{round}11.300"
+        shared = f"output/{round}/x"
+        for tile, (text, date, of_archive) in zip(tiles, pair, strict=True):
+            fetch(here, f"logs_{tile}.tgz", {shared: text}, date, of_archive)
+            untar(here, tile)
+        path = here.directory / shared
+        found = path.read_bytes(), int(path.stat().st_mtime) - MTIME
+        assert found == (winner or pair[1][:2])
+        lists = [listed(here, tile)[f"logs_{tile}.tgz"] for tile in tiles]
+        same = pair[0][0] == pair[1][0]
+        assert lists == [{shared: 3 if same or text == found[0] else None} for text, *_ in pair]
+
+
+def test_a_file_that_no_archive_brought_gives_way_whatever_its_date(here: Site) -> None:
+    """As one that was edited by hand, which is newer than any."""
+    for tile in ("100.300", "101.300"):
+        fetch(here, f"logs_{tile}.tgz", {SHARED: tile.encode()})
+    untar(here, "100.300")
+    (here.directory / SHARED).write_bytes(b"longer than it was")
+    untar(here, "101.300")
+    assert content(here) == b"101.300"
+
+
+def test_a_tile_that_comes_again_has_the_dates_that_it_has_now_although_another_gave_way_to_it(here: Site) -> None:
+    fetch(here, "logs_100.300.tgz", {SHARED: b"older"}, 0)
+    fetch(here, "logs_101.300.tgz", {SHARED: b"newer file"}, 5)
+    untar(here, "100.300", "101.300")
+    fetch(here, "logs_101.300.tgz", {SHARED: b"newer file", "output/own/y": b"y"}, 3, 6)
+    (outcome,) = place(placing(here, "101.300"), unpacked(here, "101.300"))
+    assert outcome.superseded == ()
+    assert (here.directory / SHARED).stat().st_mtime == MTIME + 3
+
+
+def test_what_was_unpacked_of_an_archive_is_not_touched_when_the_rest_is(here: Site) -> None:
+    files = {SHARED: b"text", "output/own/y.fits": b"data", "output/own/z.fits": b"data"}
+    fetch(here, "logs_100.300.tgz", files)
+    some = Selection(("*.fits",))
+    place(placing(here, "100.300"), unpacked(here, "100.300", only=some))
+    first, edited = (here.directory / f"output/own/{name}.fits" for name in "yz")
+    edited.write_bytes(b"edited")
+    inode = first.stat().st_ino
+    untar(here, "100.300")
+    assert first.stat().st_ino == inode
+    assert here.files("output") == {path.removeprefix("output/"): text for path, text in files.items()}
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")

@@ -153,7 +153,7 @@ class Conflict:
         ]
         if not others:
             return True
-        if self._same(path, staged, there):
+        if filecmp.cmp(self.staging / path, self.destination / path, shallow=False):
             return staged.st_mtime_ns >= there.st_mtime_ns
         self.superseded.add(path)
         owners = [claim for claim in others if claim.bytes == there.st_size]
@@ -163,8 +163,3 @@ class Conflict:
         for claim in others:
             self.claims.supersede(claim, path)
         return True
-
-    def _same(self, path: str, staged: os.stat_result, there: os.stat_result) -> bool:
-        return staged.st_size == there.st_size and filecmp.cmp(
-            self.staging / path, self.destination / path, shallow=False
-        )
