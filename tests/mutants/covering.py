@@ -64,6 +64,22 @@ _PLACING = [
     ),
 ]
 
+_STAGING = [
+    "output/test_staging.py",
+    "output/test_placing.py",
+    *_of(
+        "output/test_unpack.py",
+        "test_a_tile_that_fails_keeps_its_archives",
+        "test_an_archive_without_any_file_is_a_warning_with_a_count",
+        "test_products_left_out_now_keep_their_files",
+        "test_a_newer_archive_leaves_no_file_of_the_older_one",
+        "test_an_archive_without_its_file_is_told_as_long_as_it_is_so",
+        "test_a_quota_that_is_used_up_meanwhile_is_met_as_a_full_disk_is",
+    ),
+    "output/test_real_disks.py::test_what_cannot_be_removed_is_named",
+    "output/test_only.py::test_a_selected_link_brings_the_file_that_it_leads_to",
+]
+
 #: By module below `lib/retrieve`, in the order in which `make mutants` takes them.
 COVERED_BY = {
     "decisions.py": ["words/test_decisions.py"],
@@ -73,6 +89,7 @@ COVERED_BY = {
     "stamps/lines.py": ["stamps/test_stamps.py"],
     "output/unpack.py": _UNPACKING,
     "output/placing.py": _PLACING,
+    "output/staging.py": _STAGING,
     "output/claims.py": [*_PLACING, "output/test_only.py"],
     "output/tree.py": [
         "output/test_tree.py",

@@ -202,7 +202,7 @@ def _unpack_archives(job: TileJob, record: Record, previous: Members) -> dict[st
         half_ended += content.half_ended
         loose_ends += content.loose_ends
         fresh.append(name)
-    if before and not fresh:
+    if not fresh:
         only = last.only
     hollow = {} if only else without_file(members, job.tile)
     # Archives that this run does not cover, such as products that PRODUCTS leaves out now, stay.
