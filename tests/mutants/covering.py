@@ -90,6 +90,15 @@ COVERED_BY = {
     "output/unpack.py": _UNPACKING,
     "output/placing.py": _PLACING,
     "output/staging.py": _STAGING,
+    "output/extraction.py": [
+        "output/test_extraction.py",
+        "output/test_unpack_hostile.py::test_force_lifts_the_limits",
+        "output/test_unpack.py::test_an_archive_without_any_file_is_a_warning_with_a_count",
+        *_of(
+            "commands/test_power_cuts.py",
+            "test_what_a_killed_run_left_unsynced_is_on_disk_before_an_archive_is_deleted",
+        ),
+    ],
     "output/claims.py": [*_PLACING, "output/test_only.py"],
     "output/tree.py": [
         "output/test_tree.py",
