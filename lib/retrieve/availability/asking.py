@@ -17,7 +17,7 @@ from retrieve.wording import some
 _UNKNOWN = 100_000
 #: A container of no more nodes than the first figure is listed whole. To find out, a listing is tried up to half the
 #: number of archives asked for, but never beyond the second figure.
-_FEW, _MANY = 100, 2_000
+_FEW, _MANY = 100, 500
 #: Between two listings a container may grow by this factor.
 _GROWTH = 4
 #: Tiles that share the first half of their number, on average in the survey's list of the r band.
