@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -77,19 +76,28 @@ class Cost:
     memory: float
 
 
+#: Starts a command from a small process: who starts one counts in its peak of memory, and a bench is large.
+_STARTER = """
+import os, sys, time
+report, *command = sys.argv[1:]
+begin = time.monotonic()
+_, status, usage = os.wait4(os.posix_spawnp(command[0], command, os.environ), 0)
+seconds = time.monotonic() - begin
+status, used = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+print(status, seconds, used, usage.ru_maxrss, file=open(report, "w"))
+"""
+
+
 def cost(*command: str, cwd: Path, environment: dict[str, str]) -> Cost:
     """Run a command, which must succeed."""
-    with tempfile.TemporaryFile("w+") as said:
-        begin = time.monotonic()
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=said)
-        # The usage of this child and of those that it waited for; all children together would hide a peak.
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+    with tempfile.NamedTemporaryFile("r") as report, tempfile.TemporaryFile("w+") as said:
+        starter = [sys.executable, "-ISc", _STARTER, report.name, *command]
+        subprocess.run(starter, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=said, check=True)
+        status, seconds, used, kilobytes = map(float, report.read().split())
+        if status:
             said.seek(0)
             raise SystemExit(f"'{' '.join(command)}' failed: {said.read()}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+    return Cost(seconds, used, kilobytes / 1000)
 
 
 def median(costs: Iterable[Cost]) -> Cost:

@@ -48,14 +48,17 @@ class Contents:
         """
         places = [place for place, product in enumerate(products) if product in own]
         contents = cls(source, sum(1 << place for place in places), listing.way is Way.WHOLE)
-        match = own.matcher().fullmatch
+        match, number, width = own.matcher().fullmatch, own.number, len(products)
+        rows, there = contents.rows, contents.there
         for name, archive in listing.archives.items():
             found = match(name)
             if found is None or found.lastindex is None:
                 continue
-            tile, place = own.number(found), places[found.lastindex - 1]
-            contents.rows.setdefault(tile, [None] * len(products))[place] = archive
-            contents.there[tile] = contents.there.get(tile, 0) | (archive.bytes > 0) << place
+            tile, place = number(found), places[found.lastindex - 1]
+            if tile not in rows:
+                rows[tile], there[tile] = [None] * width, 0
+            rows[tile][place] = archive
+            there[tile] |= (archive.bytes > 0) << place
         return contents
 
     def date_ns(self, tile: str) -> int:
