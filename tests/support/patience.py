@@ -10,7 +10,7 @@ import pytest
 
 
 @contextmanager
-def within(seconds: int = 5) -> Iterator[None]:
+def within(seconds: int = 30) -> Iterator[None]:
     """Fail the test if this takes longer, which it does only if it hangs; in the main thread."""
     before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"it took more than {seconds} s"))
     signal.alarm(seconds)
